@@ -1,0 +1,92 @@
+"""Measures of the matrices of one open checkpoint -> rows: threads over matrices, one BLAS thread each."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from threadpoolctl import threadpool_limits
+
+from nla import store
+from nla.weights import CheckpointError
+
+KEYS = ["model", "revision", "step", "stage", "layer", "kind", "rows", "cols", "duplicate_of", "finite"]
+
+
+def rows(weights, measures, kinds, layers, workers):
+    """[(what identifies the matrix, {measure: its dict})] of the matrices of `weights`, in their order."""
+    tasks = weights.index(kinds, layers)
+    workers = max(1, min(workers, len(tasks)))
+    with one_thread_each(workers), ThreadPoolExecutor(workers) as pool:
+        # Embeddings first: they are the largest, and the small ones fill the gaps at the end.
+        futures = {t: pool.submit(_measure, weights, *t, measures) for t in sorted(tasks, key=lambda t: t[1] >= 0)}
+        try:
+            return [futures[t].result() for t in tasks]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _measure(weights, kind, layer, measures):
+    """(what identifies the matrix, {measure: its dict}) of one matrix."""
+    matrix, checkpoint = weights.matrix(kind, layer), weights.checkpoint
+    row = dict(model=checkpoint.model, revision=checkpoint.revision, step=checkpoint.step, stage=checkpoint.stage)
+    row |= dict(layer=layer, kind=kind, rows=matrix.shape[0], cols=matrix.shape[1], finite=matrix.finite)
+    results = {}
+    for measure in measures:
+        if kind in getattr(measure, "kinds", (kind,)):
+            try:
+                results[measure] = _flat(measure(matrix), measure) if matrix.finite else {}
+            except CheckpointError:
+                raise
+            except Exception as error:
+                error.add_note(f"in {store.name_of(measure)} of {kind}, layer {layer}, {checkpoint.revision}")
+                raise
+    return row, results
+
+
+def _flat(result, measure):
+    """The measure's dict with plain numbers and 1-D NumPy arrays as values."""
+    if not isinstance(result, dict):
+        raise TypeError(f"{store.name_of(measure)} returned a {type(result).__name__}, not a dict of numbers")
+    flat = {}
+    for name, value in result.items():
+        value = value.cpu().numpy() if torch.is_tensor(value) else np.asarray(value)
+        if value.ndim > 1 or value.dtype.kind not in "biuf":
+            raise TypeError(f"{store.name_of(measure)}[{name!r}] is neither a number nor a 1-D array of numbers")
+        if name in KEYS:
+            raise ValueError(f"{store.name_of(measure)} may not use the column name {name!r}")
+        flat[str(name)] = value if value.ndim else value.item()
+    return flat
+
+
+def join(frames, measures):
+    """Frames of several measures, same checkpoint, side by side."""
+    pairs = list(zip(frames, measures, strict=True))
+    (joined, first), *rest = [pair for pair in pairs if len(pair[0])] or pairs[:1]
+    owner = dict.fromkeys(joined, store.name_of(first))
+    keys = [k for k in KEYS if k in joined]
+    for frame, measure in rest:
+        for column in frame.columns.difference(keys):
+            if column in owner:
+                raise ValueError(f"{store.name_of(measure)} and {owner[column]} both return {column!r}")
+            owner[column] = store.name_of(measure)
+        joined = joined.merge(frame, how="outer", on=keys, sort=False)
+    return joined
+
+
+def cores():
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+@contextmanager
+def one_thread_each(workers):
+    """BLAS threads such that `workers` matrices at once fill the machine: one each, more if there are few."""
+    threads, before = max(1, cores() // workers), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with threadpool_limits(threads):
+            yield
+    finally:
+        torch.set_num_threads(before)
