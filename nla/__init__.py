@@ -1,7 +1,8 @@
 """How the weight matrices of large language models change while the models are trained."""
 
 from nla import figures, nulls
-from nla.matrices import KINDS, Matrix, Weights, load, split_heads
+from nla.families import KINDS, split_heads
+from nla.matrices import Matrix, Weights, load
 from nla.measures import norms
 from nla.measures.norms import lp_norm, random_lp_norm, random_norms
 from nla.models import Checkpoint, checkpoints, history, recipe

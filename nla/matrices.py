@@ -1,4 +1,4 @@
-"""Named tensors -> Matrix objects: one table of families; the fused-QKV split lives here only."""
+"""Named tensors -> Matrix objects, with what their measures share computed once."""
 
 from collections import namedtuple
 from contextlib import contextmanager
@@ -9,37 +9,10 @@ import numpy as np
 import torch
 
 from nla import models, spectra
+from nla.families import EMBEDDINGS, FAMILIES, HEADED, KINDS, split_heads
 from nla.weights import CheckpointError, Tensors, read_config
 
-KINDS = ("query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h", "embed_in", "gate", "embed_out")
-EMBEDDINGS = ("embed_in", "embed_out")
-HEADED = ("query", "key", "value", "dense")
-
-Part = namedtuple("Part", "name index", defaults=(None,))  # index: which of q, k, v in a tensor fused per head
-
-FAMILIES = {
-    "gpt_neox": {
-        "layer": "gpt_neox.layers.{layer}.",
-        "query": Part("attention.query_key_value.weight", 0),
-        "key": Part("attention.query_key_value.weight", 1),
-        "value": Part("attention.query_key_value.weight", 2),
-        "dense": Part("attention.dense.weight"),
-        "dense_h_to_4h": Part("mlp.dense_h_to_4h.weight"),
-        "dense_4h_to_h": Part("mlp.dense_4h_to_h.weight"),
-        "embed_in": Part("gpt_neox.embed_in.weight"),
-        "embed_out": Part("embed_out.weight"),
-    },
-}
-
-
-def split_heads(fused, heads, index):
-    """Query, key or value (`index` 0, 1, 2) out of GPT-NeoX's query_key_value, rows in the order of the heads.
-
-    The rows are grouped by head, and within a head by query, key, value; contiguous thirds would mix all three.
-    """
-    d_head = fused.shape[0] // (3 * heads)
-    parts = fused.view(heads, 3, d_head, *fused.shape[1:])  # (heads, 3, d_head, d_model)
-    return parts[:, index].reshape(heads * d_head, *fused.shape[1:])
+Norm = namedtuple("Norm", "gain bias centred")  # float32 (d_model,) each; centred: the mean is removed
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,6 +97,17 @@ class Matrix:
         weights = self._weights and self._weights.neighbour(which)
         return weights and weights.matrix(self.kind, self.layer)
 
+    @cached_property
+    def per_head(self):
+        """The entries as (heads, d_head, d_model), float32; for dense, whose columns belong to heads, transposed."""
+        values = self.values.T if self.kind == "dense" else self.values
+        return values.reshape(self.heads, -1, values.shape[1])
+
+    @cached_property
+    def norm(self):
+        """The LayerNorm whose output this matrix reads, as `Norm`, or None where it reads something else."""
+        return self._weights and self._weights.norm(self.kind, self.layer)
+
     def sibling(self, kind):
         """The matrix of another `kind` in the same layer and checkpoint."""
         if self._weights is None:
@@ -152,7 +136,7 @@ class Weights:
         self.family = FAMILIES.get(getattr(self.config, "model_type", None))
         if self.family is None:
             known = ", ".join(FAMILIES)
-            raise CheckpointError(f"{checkpoint.path}: model_type is not one of {known}; add a row to nla.matrices")
+            raise CheckpointError(f"{checkpoint.path}: model_type is not one of {known}; add a row to nla.families")
 
     def neighbour(self, which):
         """The `Weights` of the initial, previous or final checkpoint of the ladder, or None before the first."""
@@ -201,11 +185,23 @@ class Weights:
             self.index([kind], [layer])  # says what is wrong with the name
             raise ValueError(f"{self.checkpoint.model} has no {kind} in layer {layer}")
         part = self.family[kind]
-        weight = self.tensors[("" if layer < 0 else self.family["layer"].format(layer=layer)) + part.name]
+        weight = self.tensors[self._name(part.name, layer)]
         heads = self.config.num_attention_heads if kind in HEADED else None
         if part.index is not None:
             weight = split_heads(weight, heads, part.index)
         return Matrix(kind, layer, self.checkpoint.step, weight.to(self.device), heads, self)
+
+    def norm(self, kind, layer=-1):
+        """The LayerNorm whose output the matrix of this `kind` reads, as `Norm`, or None."""
+        if kind not in self.family["norms"]:
+            return None
+        name = self._name(self.family["norms"][kind], layer)
+        gain = self.tensors[f"{name}.weight"].float().to(self.device)
+        bias = self.tensors[f"{name}.bias"].float().to(self.device) if f"{name}.bias" in self.tensors else None
+        return Norm(gain, bias, self.family["centred"])
+
+    def _name(self, name, layer):
+        return ("" if layer < 0 else self.family["layer"].format(layer=layer)) + name
 
     def matrices(self, kinds=None, layers=None):
         """Iterate over the matrices, read one at a time, embeddings last; both arguments restrict it."""

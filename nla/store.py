@@ -4,6 +4,7 @@ import hashlib
 import inspect
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -12,7 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 HERE = Path(__file__).parent
-SHARED = ("matrices.py", "spectra.py", "nulls.py", "weights.py")  # what every measure of this package rests on
+SHARED = (
+    "families.py",
+    "matrices.py",
+    "spectra.py",
+    "nulls.py",
+    "weights.py",
+)  # under every measure
 
 
 def root():
@@ -73,13 +80,15 @@ def _digest(thing, sha, seen):
     elif hasattr(thing, "func") and hasattr(thing, "keywords"):  # functools.partial
         for part in (thing.func, thing.args, sorted(thing.keywords.items())):
             _digest(part, sha, seen)
+    elif isinstance(thing, dict):
+        _digest(sorted(thing.items(), key=repr), sha, seen)
     elif isinstance(thing, (list, tuple)):
         for part in thing:
             _digest(part, sha, seen)
     elif hasattr(thing, "tobytes"):
         sha.update(thing.tobytes())
     elif type(thing).__repr__ is not object.__repr__:
-        sha.update(repr(thing).encode())
+        sha.update(re.sub(r" at 0x[0-9a-f]+", "", repr(thing)).encode())
     elif callable(thing):
         _digest(type(thing).__call__, sha, seen)
         _digest(sorted(vars(thing).items()), sha, seen)

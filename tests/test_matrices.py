@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import nla
 from nla import language
-from nla.matrices import split_heads
+from nla.families import split_heads
 from tests.conftest import tiny_neox
 
 
@@ -136,3 +136,27 @@ def test_small_singular_values_are_kept_and_rank_deficiency_does_not_go_negative
     exact = scipy.linalg.svdvals(matrix.values.double().numpy())  # of the float32 values
     assert measured[:-1] == pytest.approx(exact[:-1], rel=1e-6)
     assert 0 <= measured[-1] < 1e-6
+
+
+def test_heads_are_those_the_model_attends_with(ladder, model):
+    seen = language.capture_attention(model, torch.arange(30))[1]
+    with nla.load(str(ladder)) as weights:
+        value, dense = weights.matrix("value", 1), weights.matrix("dense", 1)
+        assert value.per_head.shape == dense.per_head.shape == (3, 14, 42)
+        bias = split_heads(weights.tensors["gpt_neox.layers.1.attention.query_key_value.bias"].float(), 3, 2)
+        ours = torch.einsum("hdm,nm->nhd", value.per_head, seen["input"]).flatten(1) + bias
+        torch.testing.assert_close(ours, seen["value"], rtol=1e-5, atol=1e-5)
+        out = torch.einsum("hdm,nhd->nm", dense.per_head, seen["value"].view(-1, 3, 14))
+        torch.testing.assert_close(out, seen["value"] @ dense.values.T, rtol=1e-4, atol=1e-4)
+
+
+def test_norm_before_a_matrix(ladder, model):
+    with nla.load(str(ladder)) as weights:
+        norm = weights.matrix("dense_h_to_4h", 1).norm
+        assert torch.equal(norm.gain, model.gpt_neox.layers[1].post_attention_layernorm.weight.detach())
+        assert torch.equal(norm.bias, model.gpt_neox.layers[1].post_attention_layernorm.bias.detach())
+        assert norm.centred
+        assert torch.equal(weights.matrix("key", 0).norm.gain, model.gpt_neox.layers[0].input_layernorm.weight.detach())
+        final = model.gpt_neox.final_layer_norm.weight.detach()
+        assert torch.equal(weights.matrix("embed_out").norm.gain, final)
+        assert weights.matrix("dense", 0).norm is None and weights.matrix("embed_in").norm is None

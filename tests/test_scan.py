@@ -16,17 +16,25 @@ from safetensors.torch import load_file, save_file
 import nla
 from nla.scan import KEYS
 
-CALLS = []
+
+class Log:
+    """Calls of a measure; an object that its fingerprint does not look into."""
+
+    def __init__(self):
+        self.calls = []
+
+
+LOG = Log()
 
 
 def counting(matrix):
-    CALLS.append((matrix.step, matrix.kind, matrix.layer))
+    LOG.calls.append((matrix.step, matrix.kind, matrix.layer))
     return {"top": matrix.singular_values[0], "curve": matrix.singular_values}
 
 
 @pytest.fixture(autouse=True)
 def no_calls():
-    CALLS.clear()
+    LOG.calls.clear()
 
 
 def test_one_row_per_matrix_and_checkpoint(ladder):
@@ -53,12 +61,12 @@ def test_copies_are_marked(ladder):
 
 def test_copies_are_computed_once_if_the_measure_allows(ladder):
     def pure(matrix):
-        CALLS.append(matrix.step)
+        LOG.calls.append(matrix.step)
         return {"top": matrix.singular_values[0]}
 
     pure.pure = True
     table = nla.scan(str(ladder), pure)
-    assert set(CALLS) == {0, 20, 100} and len(CALLS) == 42
+    assert set(LOG.calls) == {0, 20, 100} and len(LOG.calls) == 42
     assert table[table.step == 1].top.tolist() == table[table.step == 0].top.tolist()
     assert set(table[table.step == 1].revision) == {"step1"}
 
@@ -75,24 +83,24 @@ def test_a_measure_may_choose_its_steps(ladder):
 
 def test_second_call_reads(ladder):
     first = nla.scan(str(ladder), counting)
-    count = len(CALLS)
+    count = len(LOG.calls)
     second = nla.scan(str(ladder), counting)
-    assert count == 56 == len(CALLS)
+    assert count == 56 == len(LOG.calls)
     assert second.attrs["summary"]["reused"] == 4
     first.attrs = second.attrs = {}
     assert [r.tolist() for r in first.curve] == [r.tolist() for r in second.curve]
     assert first.drop(columns="curve").equals(second.drop(columns="curve"))
     assert nla.scan(str(ladder), counting, kinds=["key"], layers=[1]).shape[0] == 4
-    assert len(CALLS) == count
+    assert len(LOG.calls) == count
     nla.scan(str(ladder), counting, steps=[20], refresh=True)
-    assert len(CALLS) == count + 14
+    assert len(LOG.calls) == count + 14
 
 
 def test_a_new_measure_opens_only_what_is_missing(ladder):
     nla.scan(str(ladder), nla.norms, steps=[0, 20])
     table = nla.scan(str(ladder), [nla.norms, counting])
     assert {"l1", "top"} <= set(table.columns)
-    assert len(table) == len(CALLS) == 56
+    assert len(table) == len(LOG.calls) == 56
 
 
 def test_changed_files_are_measured_again(ladder):
@@ -125,9 +133,9 @@ def test_kinds_of_a_measure(ladder):
 
 def test_subsets_are_kept_apart(ladder):
     part = nla.scan(str(ladder), counting, steps=[20], kinds=["query"], layers=[0])
-    assert CALLS == [(20, "query", 0)] and len(part) == 1
+    assert LOG.calls == [(20, "query", 0)] and len(part) == 1
     nla.scan(str(ladder), counting, steps=[20], kinds=["query"], layers=[0])
-    assert len(CALLS) == 1
+    assert len(LOG.calls) == 1
     assert len(nla.scan(str(ladder), counting, steps=[20])) == 14
 
 

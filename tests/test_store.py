@@ -52,7 +52,7 @@ def compile_measure(body):
     return scope["own"]
 
 
-@pytest.mark.parametrize("same, again, other", variants())
+@pytest.mark.parametrize("same, again, other", list(variants()))
 def test_fingerprint_follows_what_is_computed(same, again, other):
     assert store.fingerprint(same) == store.fingerprint(again) != store.fingerprint(other)
 
