@@ -1,0 +1,159 @@
+"""Theme, the few standard plots over steps, layers and kinds, and saving."""
+
+import os
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from nla.families import KINDS
+from nla.models import slug
+from nla.store import root
+
+GREY = "0.62"  # the random baseline, in every figure
+DEPTH = sns.color_palette("flare", as_cmap=True)  # layer number
+STEPS = sns.color_palette("viridis", as_cmap=True)  # training step
+LABELS = {
+    "query": "query",
+    "key": "key",
+    "value": "value",
+    "dense": "dense (attention output)",
+    "dense_h_to_4h": "dense_h_to_4h (W1)",
+    "dense_4h_to_h": "dense_4h_to_h (W2)",
+}
+
+
+def use_theme():
+    """Set the look that all figures of the series share."""
+    sns.set_theme(context="notebook", style="ticks", palette="colorblind", font_scale=0.85)
+    plt.rcParams.update({"figure.constrained_layout.use": True, "figure.dpi": 80, "savefig.dpi": 110})
+    plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})
+
+
+def kind_colors():
+    """{kind: colour} of the categorical palette that stands for kinds throughout."""
+    return dict(zip(KINDS, sns.color_palette("colorblind", len(KINDS)), strict=True))
+
+
+def steps_axis(ax, steps):
+    """A symlog axis of training steps on which steps 0 to 512 are seen as well as the last."""
+    largest = max(max(steps), 1)
+    ticks = [0, *(10**i for i in range(int(np.log10(largest)) + 1))]
+    ax.set_xscale("symlog", linthresh=1, linscale=0.4)
+    ax.set_xticks(ticks, [f"{t:,}" if t < 10000 else f"{t // 1000}k" for t in ticks])
+    ax.set_xlim(-0.15, largest * 1.15)
+    ax.minorticks_off()
+
+
+def panels(kinds, width=3.1, height=2.5, columns=4, **options):
+    """(figure, {kind: axes}): one panel per kind, in the series' order, blank places removed."""
+    kinds = [k for k in KINDS if k in set(kinds)]
+    columns = min(columns, len(kinds))
+    rows = -(-len(kinds) // columns)
+    fig, axs = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **options)
+    for ax in axs.flat[len(kinds) :]:
+        ax.remove()
+    for kind, ax in zip(kinds, axs.flat, strict=False):
+        ax.set_title(LABELS.get(kind, kind), fontsize="medium")
+    return fig, dict(zip(kinds, axs.flat, strict=False))
+
+
+def over_steps(table, column, ylabel=None, baseline=None, log=False, sharey=True, null="random matrix"):
+    """One panel per kind, one line per layer coloured by depth, `column` against training step.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `nla.scan`.
+    baseline : number, or name of a column, optional
+        The value for a random matrix of that shape; drawn in the series' grey.
+    """
+    fig, axs = panels(table.kind.unique(), sharey=sharey)
+    depth = Normalize(0, max(table.layer.max(), 1))
+    for kind, ax in axs.items():
+        for layer, rows in table[table.kind == kind].sort_values("step").groupby("layer"):
+            color = DEPTH(depth(layer)) if layer >= 0 else "black"
+            ax.plot(rows.step, rows[column], color=color, lw=1.4, marker=".", ms=4)
+            if isinstance(baseline, str):
+                ax.plot(rows.step, rows[baseline], color=GREY, lw=2.5, zorder=0, label=null)
+        if baseline is not None and not isinstance(baseline, str):
+            ax.axhline(baseline, color=GREY, lw=2.5, zorder=0, label=null)
+        steps_axis(ax, table.step)
+        if log:
+            ax.set_yscale("log")
+    finish(fig, axs, table, ylabel or column, "training step", depth)
+    return fig
+
+
+def over_layers(table, column, ylabel=None, baseline=None, log=False):
+    """One panel per kind, one line per checkpoint coloured by step, `column` against layer; no embeddings."""
+    table = table[table.layer >= 0]
+    fig, axs = panels(table.kind.unique(), sharey=True)
+    scale = Normalize(0, np.log1p(table.step.max()) or 1)
+    for kind, ax in axs.items():
+        for step, rows in table[table.kind == kind].sort_values("layer").groupby("step"):
+            ax.plot(rows.layer, rows[column], color=STEPS(scale(np.log1p(step))), lw=1.4, marker=".", ms=4)
+        if baseline is not None:
+            ax.axhline(baseline, color=GREY, lw=2.5, zorder=0)
+        if log:
+            ax.set_yscale("log")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    label_outer(axs, ylabel or column, "layer")
+    steps_bar(fig, list(axs.values()), table.step)
+    return fig
+
+
+def heatmap(table, column, label=None, **limits):
+    """One panel per kind: layer (up) by checkpoint (right), colour = `column`; no embeddings."""
+    table = table[table.layer >= 0]
+    fig, axs = panels(table.kind.unique())
+    limits = {"vmin": table[column].min(), "vmax": table[column].max(), "cmap": "mako"} | limits
+    for kind, ax in axs.items():
+        grid = table[table.kind == kind].pivot(index="layer", columns="step", values=column)
+        image = ax.imshow(grid, origin="lower", aspect="auto", interpolation="nearest", **limits)
+        shown = np.unique(np.linspace(0, grid.shape[1] - 1, 5).astype(int))
+        ax.set_xticks(shown, [f"{grid.columns[i]:,}" for i in shown])
+        ax.yaxis.get_major_locator().set_params(integer=True)
+    label_outer(axs, "layer", "training step")
+    fig.colorbar(image, ax=list(axs.values()), label=label or column, aspect=40)
+    return fig
+
+
+def steps_bar(fig, axs, steps):
+    """A colour bar for training step, logarithmic in step + 1."""
+    steps = sorted(set(steps))
+    scale = Normalize(0, np.log1p(steps[-1]) or 1)
+    bar = fig.colorbar(ScalarMappable(scale, STEPS), ax=axs, label="training step", aspect=40)
+    shown = [0, *(10**i for i in range(int(np.log10(max(steps[-1], 1))) + 1))]
+    bar.set_ticks(np.log1p(shown), labels=[f"{s:,}" for s in shown])
+
+
+def label_outer(axs, ylabel, xlabel):
+    """Label the y axis of the first panel of each row, and the x axis of all."""
+    for ax in axs.values():
+        ax.set_xlabel(xlabel)
+        if ax.get_subplotspec().is_first_col():
+            ax.set_ylabel(ylabel)
+
+
+def finish(fig, axs, table, ylabel, xlabel, depth):
+    """Axis labels, one legend entry for the baseline, and the colour bar of depth."""
+    label_outer(axs, ylabel, xlabel)
+    first = next(iter(axs.values()))
+    handles, labels = first.get_legend_handles_labels()
+    if labels:
+        first.legend(handles[:1], labels[:1], loc="best", fontsize="small")
+    if table.layer.max() > 0:
+        bar = fig.colorbar(ScalarMappable(depth, DEPTH), ax=list(axs.values()), label="layer", aspect=40)
+        bar.ax.yaxis.get_major_locator().set_params(integer=True)
+
+
+def save(fig, name, model):
+    """Write figures/MODEL/NAME.png and return its path; the environment variable NLA_FIGURES moves figures/."""
+    path = Path(os.environ.get("NLA_FIGURES") or root() / "figures") / slug(model) / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fig.savefig(path, metadata={"Software": None})
+    return path
