@@ -3,7 +3,6 @@
 import difflib
 import json
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -114,16 +113,3 @@ def recipe(model):
 def slug(model):
     """MODEL as the name of a folder: org/name -> org--name."""
     return str(model).strip("/").replace("/", "--")
-
-
-def main(model, steps="all"):
-    """Say in one line what MODEL is; the exit status tells whether it, and STEPS of it, exist."""
-    try:
-        ladder = choose(checkpoints(model), steps)
-    except (ValueError, OSError) as error:
-        sys.exit(f"nla: {error}")
-    print(f"{model}: {len(ladder)} checkpoints, steps {ladder[0].step} to {ladder[-1].step}")
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,8 +1,6 @@
 """Measures x matrices x checkpoints -> one tidy table; what is on disk is read, only the rest is computed."""
 
-import argparse
 import hashlib
-import sys
 import warnings
 
 import pandas as pd
@@ -201,24 +199,3 @@ def _device(name):
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return name
-
-
-def main():
-    """Scan MODEL with all measures of this package, so that the notebooks find every table ready."""
-    from nla import measures
-
-    parser = argparse.ArgumentParser(prog="python -m nla.scan", description=main.__doc__)
-    parser.add_argument("model")
-    parser.add_argument("--steps", default="all", help="all, log, k for every k-th, or a,b,c")
-    options = parser.parse_args()
-    try:
-        table = scan(options.model, [getattr(measures, name) for name in measures.__all__], options.steps)
-    except (ValueError, OSError) as error:
-        sys.exit(f"nla: {error}")
-    summary = table.attrs["summary"]
-    print(", ".join(f"{len(v) if isinstance(v, dict) else v} {k}" for k, v in summary.items()))
-    sys.exit(3 if summary["failed"] else 0)
-
-
-if __name__ == "__main__":
-    main()

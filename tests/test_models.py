@@ -77,8 +77,8 @@ def test_slug():
     assert models.slug("/a/b") == "a--b"
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["demo", "sometimes"], ["demo", "3,4"]])
+@pytest.mark.parametrize("arguments", [["nonsense"], ["demo", "--steps", "sometimes"], ["demo", "--steps", "3,4"]])
 def test_command_line_says_one_line(arguments):
-    done = subprocess.run([sys.executable, "-m", "nla.models", *arguments], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "nla", "check", *arguments], capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("nla: ") and done.stderr.count("\n") == 1

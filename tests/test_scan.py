@@ -162,7 +162,7 @@ def test_damaged_checkpoint_is_reported_and_the_rest_goes_on(ladder):
         table = nla.scan(str(ladder), counting)
     assert set(table.step) == {0, 1, 100}
     assert "not a whole safetensors" in table.attrs["summary"]["failed"]["step20"]
-    done = subprocess.run([sys.executable, "-m", "nla.scan", str(ladder)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "nla", "scan", str(ladder)], capture_output=True, text=True)
     assert done.returncode == 3 and "1 failed" in done.stdout
 
 

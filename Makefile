@@ -1,0 +1,114 @@
+# nla: `make all` runs the series on the embedded model, `make test` checks it; `make` lists the rest.
+
+MODEL ?= demo
+STEPS ?= all
+PYTHON ?= python3
+export NLA_BUILD ?= $(CURDIR)/build
+
+# A folder is made absolute, because notebooks run elsewhere; its outputs go to a folder named after the path.
+ifneq ($(words $(MODEL)),1)
+$(error MODEL must be one name or a folder without spaces, not '$(MODEL)')
+endif
+override MODEL := $(if $(filter demo,$(MODEL)),demo,$(if $(wildcard $(MODEL)/.),$(abspath $(MODEL)),$(MODEL)))
+empty :=
+SLUG := $(subst /,--,$(patsubst /%,%,$(MODEL)))
+OUT := $(NLA_BUILD)/$(SLUG)
+
+# In Colab or an active environment that one is used; otherwise .venv is made here.
+ifneq ($(VIRTUAL_ENV)$(CONDA_PREFIX)$(COLAB_RELEASE_TAG),)
+BIN :=
+PY := python3
+SETUP := $(NLA_BUILD)/.setup
+else
+BIN := $(CURDIR)/.venv/bin/
+PY := $(BIN)python
+SETUP := .venv/.setup
+endif
+
+NOTEBOOKS := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
+EXECUTED := $(NOTEBOOKS:notebooks/%=$(OUT)/%)
+SOURCES := $(wildcard nla/*.py nla/measures/*.py)
+FILES := $(if $(filter demo,$(MODEL)),$(wildcard nla/demo/step*/*),$(wildcard $(MODEL)/step*/* $(MODEL)/*.json $(MODEL)/*.safetensors $(MODEL)/*.bin))
+QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
+	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
+
+.PHONY: help setup all scan notebooks figures test check lint demo report clean address lab
+.DEFAULT_GOAL := help
+.SECONDARY:
+
+help: ## list the targets
+	@echo "make all [MODEL=demo|FOLDER] [STEPS=all|log|k|a,b,c]   run the series; make test checks the project"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(SETUP) ## make .venv/ with the pinned packages (PYTHON= chooses the interpreter)
+
+.venv/.setup: requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("nla needs Python 3.11 or newer; name one: make setup PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+$(NLA_BUILD)/.setup: pyproject.toml
+	$(PY) -m pip install --quiet --disable-pip-version-check -e '.[notebooks]'
+	@mkdir -p $(@D) && touch $@
+
+all: report ## run every notebook on MODEL: build/MODEL/, figures/MODEL/ and build/MODEL/report/index.html
+
+scan: $(OUT)/.scanned ## measure every checkpoint of MODEL in one pass, with a progress bar
+
+# What MODEL and STEPS are, said in one line before anything is written: an unknown name ends everything here.
+$(OUT)/.steps-$(STEPS): | $(SETUP)
+	$(eval SAID := $(shell $(PY) -m nla check '$(MODEL)' --steps '$(STEPS)' 2>&1))
+	$(if $(findstring nla:,$(SAID)),$(error $(SAID)),$(info $(SAID)))
+	@mkdir -p $(@D) && rm -f $(@D)/.steps-* && touch '$@'
+
+# Exit status 3: some checkpoints could not be read, and are named; the rest goes on.
+$(OUT)/.scanned: $(SOURCES) $(FILES) | $(SETUP)
+	@$(PY) -m nla scan '$(MODEL)' --steps '$(STEPS)' || [ $$? -eq 3 ]
+	@touch $@
+
+$(OUT)/.scanned: $(OUT)/.steps-$(STEPS)
+
+$(OUT)/%.ipynb: notebooks/%.ipynb $(OUT)/.scanned
+	@echo "$* on $(MODEL)"
+	@$(QUIET) $(BIN)papermill --cwd notebooks -k python3 --no-progress-bar --log-level WARNING \
+		-r MODEL '$(MODEL)' -r STEPS '$(STEPS)' $< $(@D)/$*.partial.ipynb
+	@mv $(@D)/$*.partial.ipynb $@
+
+report: $(OUT)/report/index.html ## the executed notebooks of MODEL as HTML, with an index page
+
+$(OUT)/report/index.html: $(EXECUTED)
+	@$(QUIET) $(PY) -m nla report '$(MODEL)'
+
+notebooks: | $(SETUP) ## refresh the committed outputs of notebooks/ and figures/demo/
+	@$(QUIET) $(BIN)jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $(NOTEBOOKS)
+
+test: | $(SETUP) ## unit tests, then the committed notebooks
+	$(QUIET) $(PY) -m pytest tests
+	@$(MAKE) --no-print-directory check
+
+check: | $(SETUP) ## nbval: run the committed notebooks and compare the numbers their prose cites
+	$(QUIET) NLA_FIGURES=$(NLA_BUILD)/check/figures $(PY) -m pytest --nbval-lax --nbval-current-env \
+		--nbval-sanitize-with notebooks/nbval.cfg -p no:cacheprovider $(NOTEBOOKS)
+
+lint: | $(SETUP) ## ruff, code and notebooks
+	$(BIN)ruff check .
+	$(BIN)ruff format --check .
+
+demo: | $(SETUP) ## train the embedded model again (about half an hour on 4 cores)
+	$(PY) -m nla.demo.train
+
+lab: | $(SETUP) ## open the notebooks in JupyterLab
+	$(BIN)jupyter lab notebooks
+
+address: ## write the repository's address everywhere: make address REPOSITORY=you/nla
+	@test -n '$(REPOSITORY)' || { echo "make address REPOSITORY=you/nla"; exit 2; }
+	@old=$$(sed -n 's#^Repository = "https://github.com/\([^"]*\)".*#\1#p' pyproject.toml) && \
+		sed -i.old "s#$$old#$(REPOSITORY)#g" pyproject.toml README.md $(NOTEBOOKS) && \
+		rm -f pyproject.toml.old README.md.old notebooks/*.old
+
+clean: ## remove build/ of MODEL
+	rm -rf '$(OUT)' '$(NLA_BUILD)/check'

@@ -1,0 +1,49 @@
+"""What the Makefile calls: python -m nla check | scan | report MODEL. Errors are one line."""
+
+import argparse
+import sys
+
+
+def check(options):
+    """Say in one line what MODEL is; fails if it, or the steps asked of it, do not exist."""
+    from nla.models import checkpoints, choose
+
+    ladder = choose(checkpoints(options.model), options.steps)
+    print(f"{options.model}: {len(ladder)} checkpoints, steps {ladder[0].step} to {ladder[-1].step}")
+
+
+def scan(options):
+    """Measure MODEL with everything in this package, so that the notebooks find every table ready."""
+    from nla import measures
+    from nla.scan import scan
+
+    every = [getattr(measures, name) for name in measures.__all__]
+    summary = scan(options.model, every, options.steps).attrs["summary"]
+    print(", ".join(f"{len(v) if isinstance(v, dict) else v} {k}" for k, v in summary.items()))
+    return 3 if summary["failed"] else 0
+
+
+def report(options):
+    """Write the executed notebooks of MODEL as HTML with an index page."""
+    from nla.report import report
+
+    print(report(options.model))
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m nla", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (check, scan, report):
+        sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
+        sub.add_argument("model")
+        sub.add_argument("--steps", default="all", help="all, log, k for every k-th, or a,b,c")
+        sub.set_defaults(run=command)
+    options = parser.parse_args()
+    try:
+        return options.run(options)
+    except (ValueError, OSError) as error:
+        return f"nla: {error}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
