@@ -1,5 +1,6 @@
 """Theme, the few standard plots over steps, layers and kinds, and saving."""
 
+import io
 import os
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import numpy as np
 import seaborn as sns
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+from PIL import Image
 
 from nla.families import KINDS
 from nla.models import slug
@@ -48,10 +51,20 @@ def steps_axis(ax, steps):
     ax.minorticks_off()
 
 
-def panels(kinds, width=3.1, height=2.5, columns=4, **options):
+def log_axis(axis):
+    """A logarithmic axis (ax.xaxis or ax.yaxis) with plain numbers at 1, 2 and 5 times the powers of ten."""
+    getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
+    low, high = sorted(axis.get_view_interval())
+    narrow = np.log10(high / low) < 1.2 if low > 0 else False
+    axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if narrow else (1, 2, 5), numticks=12))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def panels(kinds, width=3.1, height=2.5, columns=None, **options):
     """(figure, {kind: axes}): one panel per kind, in the series' order, blank places removed."""
     kinds = [k for k in KINDS if k in set(kinds)]
-    columns = min(columns, len(kinds))
+    columns = columns or min({5: 3, 6: 3, 9: 5}.get(len(kinds), 4), len(kinds))
     rows = -(-len(kinds) // columns)
     fig, axs = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **options)
     for ax in axs.flat[len(kinds) :]:
@@ -82,8 +95,9 @@ def over_steps(table, column, ylabel=None, baseline=None, log=False, sharey=True
         if baseline is not None and not isinstance(baseline, str):
             ax.axhline(baseline, color=GREY, lw=2.5, zorder=0, label=null)
         steps_axis(ax, table.step)
-        if log:
-            ax.set_yscale("log")
+    if log:
+        for ax in axs.values():
+            log_axis(ax.yaxis)
     finish(fig, axs, table, ylabel or column, "training step", depth)
     return fig
 
@@ -98,9 +112,10 @@ def over_layers(table, column, ylabel=None, baseline=None, log=False):
             ax.plot(rows.layer, rows[column], color=STEPS(scale(np.log1p(step))), lw=1.4, marker=".", ms=4)
         if baseline is not None:
             ax.axhline(baseline, color=GREY, lw=2.5, zorder=0)
-        if log:
-            ax.set_yscale("log")
         ax.xaxis.get_major_locator().set_params(integer=True)
+    if log:
+        for ax in axs.values():
+            log_axis(ax.yaxis)
     label_outer(axs, ylabel or column, "layer")
     steps_bar(fig, list(axs.values()), table.step)
     return fig
@@ -155,5 +170,18 @@ def save(fig, name, model):
     """Write figures/MODEL/NAME.png and return its path; the environment variable NLA_FIGURES moves figures/."""
     path = Path(os.environ.get("NLA_FIGURES") or root() / "figures") / slug(model) / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    fig.savefig(path, metadata={"Software": None})
+    buffer = io.BytesIO()
+    fig.savefig(buffer, metadata={"Software": None})
+    # 256 colours are enough for lines and maps, and a third of the bytes: notebooks carry these pictures.
+    Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     return path
+
+
+def show(fig, name, model):
+    """Save the figure, and show in the notebook exactly what was saved."""
+    from IPython.display import Image as Picture
+    from IPython.display import display
+
+    path = save(fig, name, model)
+    plt.close(fig)
+    display(Picture(filename=str(path), alt=f"figure {name} for {Path(model).name}"))

@@ -28,15 +28,16 @@ def test_step_0_is_marchenko_pastur_with_the_closed_form_variance():
 
 def test_training_moved_the_spectra_and_the_loss():
     saved = nla.history("demo")["saved"]
-    assert saved[0]["held_out_loss"] == pytest.approx(np.log(1024), abs=0.15)
+    # The logits of the initialised model are N(0, h 2/5h), which costs half their variance above a uniform guess.
+    assert saved[0]["held_out_loss"] == pytest.approx(np.log(1024) + 0.2, abs=0.02)
     assert saved[-1]["held_out_loss"] < 2.2
+    beyond = {}
     with nla.load("demo") as weights:
-        for kind in ("query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h"):
-            for layer in range(weights.layers):
-                matrix = weights.matrix(kind, layer)
-                sigma = nla.lp_norm(matrix, 2) / matrix.weight.numel() ** 0.5
-                edge = nla.nulls.spectral_norm(*matrix.shape, sigma, nla.nulls.TRACY_WIDOM_Q99)
-                assert (matrix.singular_values > edge).sum() >= 3, (kind, layer)
+        for matrix in weights.matrices(["query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h"]):
+            sigma = nla.lp_norm(matrix, 2) / matrix.weight.numel() ** 0.5
+            edge = nla.nulls.spectral_norm(*matrix.shape, sigma, nla.nulls.TRACY_WIDOM_Q99)
+            beyond.setdefault(matrix.kind, []).append(int((matrix.singular_values > edge).sum()))
+    assert min(map(min, beyond.values())) >= 2 and min(map(np.median, beyond.values())) >= 5, beyond
 
 
 def test_recorded_loss_is_that_of_the_files():
@@ -52,7 +53,7 @@ def test_recorded_loss_is_that_of_the_files():
     for checkpoint in (nla.checkpoints("demo")[0], nla.checkpoints("demo")[-1]):
         with torch.no_grad():
             losses[checkpoint.step] = train.token_loss(language.language_model(checkpoint), windows).item()
-    assert losses[0] == pytest.approx(np.log(1024), abs=0.2)
+    assert losses[0] == pytest.approx(np.log(1024) + 0.2, abs=0.05)
     assert losses[4000] < 2.5
 
 

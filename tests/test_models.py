@@ -56,8 +56,8 @@ def test_choice_of_steps():
     assert [c.step for c in models.choose(pythia, "512,8,143000")] == [8, 512, 143000]
     assert [c.step for c in models.choose(pythia, [512, 8])] == [8, 512]
     assert models.choose(pythia) == pythia
-    for bad, message in ((["7"], "no step"), ("some", "unknown choice"), (0, "at least 1")):
-        with pytest.raises((ValueError, TypeError), match=message if bad != ["7"] else ""):
+    for bad, message in (([7], "no step 7"), ("some", "unknown choice"), (0, "at least 1")):
+        with pytest.raises(ValueError, match=message):
             models.choose(pythia, bad)
 
 

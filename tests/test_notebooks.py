@@ -103,6 +103,6 @@ def test_is_in_the_readme(path):
 
 def test_is_named_by_its_figures(notebook, path):
     """Each saved figure is named after its notebook, and is committed for demo."""
-    for name in re.findall(r'figures\.save\(fig, "(\w+)"', "\n".join(c.source for c in code(notebook))):
+    for name in re.findall(r'figures\.show\(fig, "(\w+)"', "\n".join(c.source for c in code(notebook))):
         assert name.startswith(path.stem[:2])
         assert (ROOT / "figures" / "demo" / f"{name}.png").is_file()
