@@ -1,4 +1,4 @@
-"""The executed notebooks of one MODEL as HTML pages, with an index; nothing but files."""
+"""The executed notebooks of one MODEL as HTML pages, with an index: files that need no server and no network."""
 
 import base64
 import html
@@ -35,13 +35,23 @@ def summary(notebook):
     return title, re.sub(r"[*`]|\[([^]]*)\]\([^)]*\)", r"\1", paragraphs[0] if paragraphs else "")
 
 
-def first_picture(notebook):
-    """The first PNG among the outputs as bytes, or None."""
-    for cell in notebook.cells:
-        for output in cell.get("outputs", ()):
-            if "image/png" in output.get("data", {}):
-                return base64.b64decode(output["data"]["image/png"])
-    return None
+def describe(page, pictures):
+    """The page with the alternative texts of its pictures, which nbconvert leaves out."""
+    texts = iter([html.escape(p.metadata.get("image/png", {}).get("alt", "figure"), quote=True) for p in pictures])
+    return re.sub(r'alt="No description has been provided for this image"', lambda _: f'alt="{next(texts)}"', page)
+
+
+def offline(text):
+    """Markdown whose formulas are MathML, without badges, and with links between notebooks led to their pages."""
+    from latex2mathml.converter import convert
+
+    text = re.sub(r"^\[!\[.*\n?", "", text, flags=re.M)
+    text = re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](\1.html)", text)
+    parts = re.split(r"(`[^`]*`)", text)  # dollars in code are no formulas
+    for i, part in enumerate(parts[::2]):
+        part = re.sub(r"\$\$(.+?)\$\$", lambda m: convert(m[1], display="block"), part, flags=re.S)
+        parts[2 * i] = re.sub(r"\$([^$\n]+?)\$", lambda m: convert(m[1]), part)
+    return "".join(parts)
 
 
 def report(model):
@@ -51,20 +61,23 @@ def report(model):
     folder = build(slug(model))
     pages = folder / "report"
     pages.mkdir(parents=True, exist_ok=True)
-    exporter, articles = HTMLExporter(template_name="lab", exclude_input_prompt=True), []
+    exporter, articles = HTMLExporter(template_name="lab", mathjax_url="", require_js_url="", jquery_url=""), []
+    exporter.log.setLevel("ERROR")
     for path in sorted(p for p in folder.glob("*.ipynb") if ".partial" not in p.name):
         notebook = nbformat.read(path, as_version=4)
         title, lead = summary(notebook)
-        for cell in notebook.cells:  # links between notebooks become links between pages
+        pictures = [o for c in notebook.cells for o in c.get("outputs", ()) if "image/png" in o.get("data", {})]
+        for cell in notebook.cells:
             if cell.cell_type == "markdown":
-                cell.source = re.sub(r"\]\((\d\d_\w+)\.ipynb\)", r"](\1.html)", cell.source)
+                cell.source = offline(cell.source)
+        notebook.cells[0].source = "[← all notebooks](index.html)\n\n" + notebook.cells[0].source
         body, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": title}})
+        body = describe(re.sub(r'<script src="">\s*</script>', "", body), pictures)
         page = f"{path.stem}.html"
         (pages / page).write_text(body, encoding="utf-8")
-        picture = first_picture(notebook)
-        if picture:
-            (pages / f"{path.stem}.png").write_bytes(picture)
-        image = f'<img src="{path.stem}.png" alt="First figure of {html.escape(title)}">' if picture else ""
+        if pictures:
+            (pages / f"{path.stem}.png").write_bytes(base64.b64decode(pictures[0].data["image/png"]))
+        image = f'<img src="{path.stem}.png" alt="First figure of {html.escape(title)}">' if pictures else ""
         articles.append(ARTICLE.format(page=page, title=html.escape(title), lead=html.escape(lead), picture=image))
     index = pages / "index.html"
     index.write_text(

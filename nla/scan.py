@@ -1,6 +1,7 @@
 """Measures x matrices x checkpoints -> one tidy table; what is on disk is read, only the rest is computed."""
 
 import hashlib
+import os
 import warnings
 
 import pandas as pd
@@ -61,7 +62,8 @@ def scan(
     job = _Job(model, measures, kinds, layers, _device(device), workers or measuring.cores(), refresh, ladder)
     chosen = job.plan(models.choose(ladder, steps))
     tables, busy, failed = {}, [], {}
-    with tqdm(total=len(chosen), desc=f"{model}", unit="checkpoint", disable=None if progress else True) as bar:
+    quiet = not progress or os.environ.get("TQDM_DISABLE", "0") != "0"  # tqdm's notebook bar does not ask
+    with tqdm(total=len(chosen), desc=model, unit="checkpoint", disable=quiet) as bar:
         for patience in (0, -1):  # first whatever is free, then wait for those another process has in hand
             for checkpoint in busy if patience else chosen:
                 try:

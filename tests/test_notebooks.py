@@ -73,7 +73,7 @@ def test_conclusion_comes_last(notebook):
 
 def test_no_trace_of_papermill_or_of_a_machine(notebook, path):
     assert notebook.metadata.kernelspec.name == "python3"
-    assert "papermill" not in notebook.metadata
+    assert "papermill" not in notebook.metadata and "widgets" not in notebook.metadata
     assert not tagged(notebook, "injected-parameters")
     text = path.read_text()
     assert not re.search(r"/(home|root|Users|tmp|work)/", text)
