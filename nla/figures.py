@@ -102,6 +102,29 @@ def over_steps(table, column, ylabel=None, baseline=None, log=False, sharey=True
     return fig
 
 
+def over_kinds(table, columns, ylabel=None, random=None, **options):
+    """One panel per column in `columns`, one line per kind in its colour, means over layers against training step.
+
+    Parameters
+    ----------
+    random : str, optional
+        Prefix of the columns of `table` that hold the value of each column for a random matrix; drawn in grey.
+    """
+    size = (3.3 * max(len(columns), 2), 3.4)
+    fig, axs = plt.subplots(1, len(columns), figsize=size, sharex=True, squeeze=False, **options)
+    for ax, column in zip(axs[0], columns, strict=True):
+        for kind, rows in table.groupby("kind", sort=False):
+            means = rows.groupby("step")
+            if random is not None:
+                means[random + column].mean().plot(ax=ax, color=GREY, lw=2.5, marker="o", ms=3, zorder=0, label="")
+            means[column].mean().plot(ax=ax, color=kind_colors()[kind], lw=1.3, marker=".", ms=5, label=kind)
+        steps_axis(ax, table.step)
+        ax.set(title=column, xlabel="training step")
+    axs[0, 0].set_ylabel(ylabel)
+    axs[0, 0].legend(fontsize="x-small")
+    return fig
+
+
 def over_layers(table, column, ylabel=None, baseline=None, log=False):
     """One panel per kind, one line per checkpoint coloured by step, `column` against layer; no embeddings."""
     table = table[table.layer >= 0]
@@ -137,6 +160,26 @@ def heatmap(table, column, label=None, **limits):
     return fig
 
 
+def layer_panels(table, most=6, width=2.6, height=2.2, columns=3, **options):
+    """(figure, {(kind, layer): axes, colour}): a panel for each kind and at most `most` layers, evenly spaced.
+
+    The first and the last layer are among them; embeddings are not. The colour is the layer's.
+    """
+    pairs = []
+    for kind in [k for k in KINDS if k in set(table.kind)]:
+        layers = np.unique(table.layer[(table.kind == kind) & (table.layer >= 0)])
+        shown = np.unique(np.linspace(0, len(layers) - 1, most).round().astype(int))
+        pairs += [(kind, int(layer)) for layer in layers[shown]]
+    columns, depth = min(columns, len(pairs)), Normalize(0, max(table.layer.max(), 1))
+    rows = -(-len(pairs) // columns)
+    fig, axs = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **options)
+    for ax in axs.flat[len(pairs) :]:
+        ax.remove()
+    for (kind, layer), ax in zip(pairs, axs.flat, strict=False):
+        ax.set_title(f"layer {layer}" + (f", {kind}" if table.kind.nunique() > 1 else ""), fontsize="medium")
+    return fig, {pair: (ax, DEPTH(depth(pair[1]))) for pair, ax in zip(pairs, axs.flat, strict=False)}
+
+
 def steps_bar(fig, axs, steps):
     """A colour bar for training step, logarithmic in step + 1."""
     steps = sorted(set(steps))
@@ -166,10 +209,16 @@ def finish(fig, axs, table, ylabel, xlabel, depth):
         bar.ax.yaxis.get_major_locator().set_params(integer=True)
 
 
+def folder(model):
+    """figures/MODEL/, made if it is not there; the environment variable NLA_FIGURES moves figures/."""
+    path = Path(os.environ.get("NLA_FIGURES") or root() / "figures") / slug(model)
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
 def save(fig, name, model):
-    """Write figures/MODEL/NAME.png and return its path; the environment variable NLA_FIGURES moves figures/."""
-    path = Path(os.environ.get("NLA_FIGURES") or root() / "figures") / slug(model) / f"{name}.png"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write figures/MODEL/NAME.png and return its path."""
+    path = folder(model) / f"{name}.png"
     buffer = io.BytesIO()
     fig.savefig(buffer, metadata={"Software": None})
     # 256 colours are enough for lines and maps, and a third of the bytes: notebooks carry these pictures.
@@ -185,3 +234,11 @@ def show(fig, name, model):
     path = save(fig, name, model)
     plt.close(fig)
     display(Picture(filename=str(path), alt=f"figure {name} for {Path(model).name}"))
+
+
+def add_curve(fig, table, column, label, **style):
+    """Draw the mean of `column` over layers into every kind's panel of a figure of `over_steps` of the same kinds."""
+    kinds = [k for k in KINDS if k in set(table.kind)]
+    for kind, ax in zip(kinds, fig.axes, strict=False):
+        mean = table[table.kind == kind].groupby("step")[column].mean()
+        ax.plot(mean.index, mean, zorder=0, label=label, **style)

@@ -17,6 +17,9 @@ SHARED = (
     "families.py",
     "matrices.py",
     "spectra.py",
+    "distributions.py",
+    "pairs.py",
+    "neurons.py",
     "nulls.py",
     "weights.py",
 )  # under every measure

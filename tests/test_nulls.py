@@ -56,3 +56,29 @@ def test_median_condition_number():
     drawn = [np.linalg.cond(rng.standard_normal((60, 60))) for _ in range(3000)]
     assert np.median(drawn) == pytest.approx(nulls.median_condition_number(60, 60), rel=0.08)
     assert nulls.median_condition_number(400, 100) == pytest.approx(3)
+
+
+@pytest.mark.parametrize("d", [3, 12, 768])
+def test_cosine_of_independent_directions(d):
+    rng = np.random.default_rng(4)
+    drawn = rng.standard_normal((20000, d))
+    drawn = drawn[:, 0] / np.linalg.norm(drawn, axis=1)
+    for p in (0.001, 0.05, 0.5, 0.9):
+        x = nulls.cosine_quantile(p, d)
+        centre = [-5 / d**0.5, x] if d > 100 else None  # where the density is, for the quadrature
+        assert quad(nulls.cosine_density, -1, x, args=(d,), points=centre)[0] == pytest.approx(p, abs=1e-7)
+        assert (drawn < x).mean() == pytest.approx(p, abs=5 * (p * (1 - p) / 20000) ** 0.5)
+    assert np.abs(drawn).mean() == pytest.approx(nulls.cosine_mean_abs(d), rel=0.02)
+
+
+@pytest.mark.parametrize("p, q, n", [(60, 60, 240), (60, 40, 240), (60, 60, 120), (60, 60, 90), (40, 60, 70)])
+def test_canonical_correlations_of_independent_matrices(p, q, n):
+    rng = np.random.default_rng(5)
+    spaces = [[np.linalg.qr(rng.standard_normal((n, k)))[0] for k in (p, q)] for _ in range(40)]
+    drawn = np.mean([np.linalg.svd(a.T @ b, compute_uv=False) for a, b in spaces], axis=0)
+    spectrum, (lower, upper) = nulls.wachter_spectrum(p, q, n), nulls.wachter_edges(p, q, n)
+    assert drawn == pytest.approx(spectrum, abs=0.02)
+    assert (spectrum**2).mean() == pytest.approx(max(p, q) / n, rel=1e-3)
+    ones = max(p + q - n, 0)
+    assert (spectrum == 1).sum() == ones and lower <= spectrum[-1] and spectrum[ones] <= upper
+    assert nulls.wachter_edges(p, p, 4 * p)[1] == pytest.approx(0.75**0.5)
