@@ -1,0 +1,172 @@
+"""Drift: how far a matrix is from itself at the first and at the previous checkpoint."""
+
+import zlib
+from functools import lru_cache
+
+import numpy as np
+import torch
+from scipy.spatial.distance import jensenshannon
+
+from nla import spectra
+
+
+def drift(matrix):
+    """How far W is from W_0, the same matrix at the first checkpoint, and from W_p, at the checkpoint before this one.
+
+    NaN where there is no such checkpoint, or the matrix in it cannot be read, is not finite or has another shape.
+
+    Returns
+    -------
+    dict
+        ``distance``: ||W - W_0||_F; ``relative_distance``: that over ||W_0||_F, which is ``initial_norm``. With W =
+        a W_0 + R, R orthogonal to W_0, ``projection``: a; ``residual``: ||R|| / ||W_0||, so that relative_distance^2 =
+        (1-a)^2 + residual^2; ``cosine`` of the angle between W and W_0: its square is the share of ||W||^2 along W_0.
+        Where a weight only decays, a is the product of its decays and residual is 0.
+        ``update_norm``: ||W - W_p|| / ||W_p||; ``update_angle``: between W and W_p, in radians; ``update_steps``: steps
+        between them, 0 at the first checkpoint; ``previous_norm``: ||W_p||_F.
+        ``drift_floor``, ``update_floor``: what rounding to the dtype of the files adds to relative_distance and to
+        update_norm, 2.9e-4 for Gaussian entries in fp16. A smaller change is recorded in part or not at all.
+        ``spectrum_change``: ||s - s_0|| / ||s_0||, at most relative_distance (Mirsky 1960); ``spectrum_wasserstein``:
+        mean |s_i - s_0i|, each spectrum in units of its RMS.
+        ``rand_distance``, ``rand_distance_random``: see `rand_distance` and `random_rand_distance`.
+        Of embed_in ``decay_rows``, ``decay_measured``: number and decay of its rows that only decayed (`decayed_rows`).
+    """
+    first, before = alike(matrix, "initial"), alike(matrix, "previous")
+    since, update = compare(matrix, first), compare(matrix, before)
+    own, rounded_first = _rounding(matrix), first.remember(_rounding) if first else np.nan
+    s, s_0 = matrix.singular_values, first.remember(_spectrum) if first else np.full(1, np.nan)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = {
+            "distance": since["distance"],
+            "relative_distance": since["distance"] / since["norm"],
+            "cosine": since["cosine"],
+            "projection": since["projection"],
+            "residual": since["residual"] / since["norm"],
+            "initial_norm": since["norm"],
+            "drift_floor": np.hypot(own, rounded_first) / since["norm"],
+            "update_norm": update["distance"] / update["norm"],
+            "update_angle": update["angle"],
+            "update_steps": matrix.step - before.step if before else 0,
+            "update_floor": np.hypot(own, _rounding(before) if before else np.nan) / update["norm"],
+            "previous_norm": update["norm"],
+            "spectrum_change": np.linalg.norm(s - s_0) / np.linalg.norm(s_0),
+            "spectrum_wasserstein": np.abs(_in_rms(s) - _in_rms(s_0)).mean(),
+            "rand_distance": rand_distance(matrix),
+            "rand_distance_random": random_rand_distance(*matrix.shape),
+        }
+    if matrix.kind == "embed_in" and first:
+        rows, kept = decayed_rows(matrix, first)
+        found |= {"decay_rows": int(rows.sum()), "decay_measured": kept}
+    return found
+
+
+def alike(matrix, which):
+    """What `Matrix.comparable` gives, but None also where the shape is another: a vocabulary may have been resized."""
+    other = matrix.comparable(which)
+    return other if other is not None and other.shape == matrix.shape else None
+
+
+def compare(now, then):
+    """Norms, inner product and angle of two matrices of one shape, exact also where they hardly differ.
+
+    Returns
+    -------
+    dict
+        ``norm``: ||then||; ``distance``: ||now - then||; ``projection``: <now, then> / ||then||^2; ``residual``: norm
+        of what of `now` is orthogonal to `then`; ``cosine``, ``angle`` (radians) between them. NaN if `then` is None.
+    """
+    if then is None:
+        return dict.fromkeys(("norm", "distance", "projection", "residual", "cosine", "angle"), np.nan)
+    norm2, along, distance2 = _row_sums(now, then).sum(1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        norm = np.sqrt(norm2)
+        parallel = norm + along / norm  # <now, then> / norm
+        residual = np.sqrt(max(distance2 - along**2 / norm2, 0) if norm2 else distance2)
+        angle = np.arctan2(residual, parallel)
+        found = dict(norm=norm, distance=np.sqrt(distance2), projection=parallel / norm, residual=residual)
+    return found | dict(cosine=np.cos(angle), angle=angle)
+
+
+def _row_sums(now, then):
+    """Per row, float64 (3, rows): ||then||^2, <now - then, then>, ||now - then||^2; no float64 copy of the whole."""
+    parts, rows = [], max(1, 2**21 // now.shape[1])
+    for a, b in zip(now.weight.split(rows), then.weight.split(rows), strict=True):
+        b = b.double()
+        change = a.double() - b  # first, because 1 - cosine would cancel
+        parts.append(torch.stack([(b * b).sum(1), (change * b).sum(1), (change * change).sum(1)]))
+    return torch.cat(parts, 1).cpu().numpy()
+
+
+def decayed_rows(now, then):
+    """(bool array of the rows of `now` that are c times those of `then` up to rounding, least-squares c over them).
+
+    A row of embed_in whose token never occurs (padding of the vocabulary, special tokens) gets no gradient: weight
+    decay alone moves it, and c measures that decay. Early on this holds for all tokens not seen so far, and it holds
+    as far as the files can tell for rows moved by less than their resolution. c is NaN without such a row.
+    """
+    norm2, along, distance2 = _row_sums(now, then)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = 1 + along / norm2
+        residual2, size2 = distance2 - along**2 / norm2, norm2 + 2 * along + distance2
+        rounding2 = _row_rounding(now) + factor**2 * _row_rounding(then)
+        # Twice the rounding error, which is an RMS over a row; 1e-4 for what float32 sums lose through training.
+        rows = residual2 <= np.maximum(4 * rounding2, 1e-8 * size2)
+        return rows, 1 + along[rows].sum() / norm2[rows].sum()
+
+
+def rand_distance(matrix):
+    """Distance of the spectrum from that of the same entries in random places, as WeightWatcher defines it.
+
+    Square root of the Jensen-Shannon divergence, in nats, of the two descending lists s_i^2 / sum s^2, taken as
+    probabilities of the index i: from 0 to sqrt(ln 2) = 0.83. It is not a distance of densities. For a random matrix
+    see `random_rand_distance`. The permutation is the same at all steps.
+    """
+    return _spectral_divergence(matrix.singular_values, permuted_singular_values(matrix))
+
+
+def permuted_singular_values(matrix, draw=0):
+    """Singular values of the matrix with its entries in random places, seeded by its kind and layer and by `draw`."""
+    entries = matrix.values.flatten().cpu().numpy().copy()
+    seed = f"{matrix.kind} {matrix.layer}" + (f" {draw}" if draw else "")
+    np.random.default_rng(zlib.crc32(seed.encode())).shuffle(entries)
+    shuffled = torch.from_numpy(entries).view(matrix.shape).to(matrix.values.device)
+    return spectra.singular_values(spectra.gram(shuffled))
+
+
+@lru_cache(maxsize=256)
+def random_rand_distance(m, n):
+    """Mean `rand_distance` of Gaussian matrices, to 10 %: simulated up to a short side of r = 64, continued beyond it.
+
+    The i-th eigenvalue of a real random matrix fluctuates with variance ln r / pi^2 in units of the spacing there
+    (O'Rourke 2010, doi:10.1007/s10955-009-9906-y). Inserted into the divergence, (1/4) sum var(p_i) / p_i to leading
+    order, with the Marchenko-Pastur spacing, that gives (rand_distance r)^2 = (gamma/2) ln r + const, gamma = min/max.
+    """
+    rank, longer = min(m, n), max(m, n)
+    small = min(rank, 64)
+    shape, rng = (200, small, round(longer * small / rank)), np.random.default_rng(0)
+    s = np.linalg.svd(rng.standard_normal(shape), compute_uv=False)
+    simulated = small * np.mean([_spectral_divergence(a, b) for a, b in zip(s[::2], s[1::2], strict=True)])
+    return float((simulated**2 + rank / longer / 2 * np.log(rank / small)) ** 0.5 / rank)
+
+
+def _spectral_divergence(s, other):
+    return float(jensenshannon(s**2, other**2)) if s.any() else np.nan
+
+
+def _in_rms(s):
+    return s / np.sqrt(np.mean(s**2))
+
+
+def _spectrum(matrix):
+    return matrix.singular_values
+
+
+def _rounding(matrix):
+    """Norm of the error that rounding to the dtype of the file has made."""
+    return _row_rounding(matrix).sum() ** 0.5
+
+
+def _row_rounding(matrix):
+    """Expected squared norm of the rounding error of each row, float64 (rows,)."""
+    blocks = matrix.weight.split(max(1, 2**21 // matrix.shape[1]))
+    return torch.cat([spectra.rounding_variance(block).sum(1) for block in blocks]).cpu().numpy()

@@ -1,0 +1,427 @@
+"""Drift and subspaces against closed forms, NumPy, SciPy and simulated noise, and on ladders with a fault."""
+
+import os
+from zlib import crc32
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from safetensors.torch import load_file, save_file
+
+import nla
+from nla import measuring, spectra
+from nla.measures.drift import compare, decayed_rows, random_rand_distance
+from nla.measures.subspaces import LARGEST, dimensions
+from nla.recipes import Recipe
+
+
+def gaussian(*shape, seed=0, dtype=torch.float64):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+def moved(now, initial=None, previous=None, final=None, kind="dense"):
+    """A Matrix `now` with these as the same matrix at other checkpoints."""
+    matrix = nla.Matrix(kind, 0, 20, torch.as_tensor(now))
+    for step, (name, other) in enumerate({"initial": initial, "previous": previous, "final": final}.items()):
+        if other is not None:
+            vars(matrix)[name] = nla.Matrix(kind, 0, step, torch.as_tensor(other))  # where cached_property looks
+    return matrix
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """As in a scan: matrices this small only lose by sharing."""
+    with measuring.one_thread_each(measuring.cores()):
+        yield
+
+
+# Drift
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("shape", [(50, 50), (90, 20), (20, 90)])
+def test_drift_agrees_with_numpy(shape, dtype):
+    weights = [(gaussian(*shape) + 0.3 * gaussian(*shape, seed=k)).to(dtype) for k in (1, 2, 3)]
+    W, first, before = (w.double().numpy() for w in weights)
+    found = nla.drift(moved(*weights))
+    inner = (W * first).sum() / (first**2).sum()
+    s, s_0 = (scipy.linalg.svdvals(x) for x in (W, first))
+    s_rms, s_0_rms = (x / np.sqrt((x**2).mean()) for x in (s, s_0))
+    expected = {
+        "distance": np.linalg.norm(W - first),
+        "relative_distance": np.linalg.norm(W - first) / np.linalg.norm(first),
+        "cosine": (W * first).sum() / np.linalg.norm(W) / np.linalg.norm(first),
+        "projection": inner,
+        "residual": np.linalg.norm(W - inner * first) / np.linalg.norm(first),
+        "initial_norm": np.linalg.norm(first),
+        "update_norm": np.linalg.norm(W - before) / np.linalg.norm(before),
+        "update_angle": np.arccos((W * before).sum() / np.linalg.norm(W) / np.linalg.norm(before)),
+        "update_steps": 19,
+        "previous_norm": np.linalg.norm(before),
+        "spectrum_change": np.linalg.norm(s - s_0) / np.linalg.norm(s_0),
+        "spectrum_wasserstein": scipy.stats.wasserstein_distance(s_rms, s_0_rms),
+    }
+    assert {k: found[k] for k in expected} == pytest.approx(expected, rel=1e-7)
+    assert found["spectrum_change"] <= found["relative_distance"]
+    assert found["relative_distance"] ** 2 == pytest.approx((1 - inner) ** 2 + found["residual"] ** 2)
+
+
+def test_blocks_of_rows_add_up():
+    weights = [gaussian(7000, 700, seed=k, dtype=torch.float32) for k in (0, 1)]  # three blocks
+    W, first = (w.double().numpy() for w in weights)
+    assert compare(*map(moved, weights))["distance"] == pytest.approx(np.linalg.norm(W - first), rel=1e-12)
+    weights[0][[5, 4000]] = weights[1][[5, 4000]]
+    rows, measured = decayed_rows(*map(moved, weights))
+    assert np.flatnonzero(rows).tolist() == [5, 4000] and measured == 1
+
+
+def test_decay_turns_nothing():
+    first = gaussian(30, 40)
+    found = nla.drift(moved(0.7 * first, first, first))
+    expected = {"cosine": 1, "projection": 0.7, "relative_distance": 0.3, "update_norm": 0.3, "spectrum_change": 0.3}
+    assert {k: found[k] for k in expected} == pytest.approx(expected)
+    assert found["residual"] < 1e-7 and found["update_angle"] < 1e-7 and found["spectrum_wasserstein"] < 1e-6
+
+
+def test_rotation_changes_no_spectrum():
+    first = gaussian(40, 40)
+    Q = torch.linalg.qr(gaussian(40, 40, seed=1)).Q
+    found = nla.drift(moved(Q @ first, first))
+    assert found["spectrum_change"] < 1e-6 and found["relative_distance"] == pytest.approx(2**0.5, rel=0.1)
+
+
+@pytest.mark.parametrize("size", [1e-3, 1e-6, 1e-9])
+def test_small_angles_do_not_cancel(size):
+    first = gaussian(30, 30)
+    across = gaussian(30, 30, seed=1)
+    across -= (across * first).sum() / (first**2).sum() * first
+    across *= first.norm() / across.norm()
+    found = compare(moved(first + size * across), moved(first))
+    assert found["angle"] == pytest.approx(np.arctan(size), rel=1e-5)
+    assert found["residual"] / found["norm"] == pytest.approx(size, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype, floor", [(torch.float16, 2.07e-4), (torch.bfloat16, 1.66e-3), (torch.float32, 2.5e-8)])
+@pytest.mark.parametrize("sigma", [1.0, 0.02, 1e-6])
+def test_rounding_is_what_rounding_does(dtype, floor, sigma):
+    exact = sigma * gaussian(300, 300)
+    rounded = exact.to(dtype)
+    error = float((rounded.double() - exact).norm())
+    assert float(spectra.rounding_variance(rounded).sum()) ** 0.5 == pytest.approx(error, rel=0.02)
+    if sigma == 0.02:
+        assert error / float(exact.norm()) == pytest.approx(floor, rel=0.02)
+
+
+def test_floor_is_the_drift_that_rounding_alone_gives():
+    exact = 0.02 * gaussian(200, 200)
+    shaken = exact * (1 + 1e-2 * gaussian(200, 200, seed=1))  # enough for the two roundings to be independent
+    weights = [w.half() for w in (shaken, exact)]
+    error = (weights[0].double() - shaken) - (weights[1].double() - exact)
+    found = nla.drift(moved(*weights, previous=weights[1]))
+    assert found["drift_floor"] == pytest.approx(float(error.norm() / exact.norm()), rel=0.02)
+    assert found["update_floor"] == found["drift_floor"] == pytest.approx(2**0.5 * 2.07e-4, rel=0.02)
+
+
+def test_rand_distance_is_the_divergence_written_out():
+    W = gaussian(40, 25) + 3 * torch.outer(gaussian(40, seed=1).sign(), gaussian(25, seed=2).sign())
+    found = nla.rand_distance(moved(W))
+    entries = W.float().flatten().numpy().copy()
+    np.random.default_rng(crc32(b"dense 0")).shuffle(entries)
+    p, q = (np.sort(np.linalg.svd(x, compute_uv=False) ** 2)[::-1] for x in (W.numpy(), entries.reshape(40, 25)))
+    p, q = p / p.sum(), q / q.sum()
+    middle = (p + q) / 2
+    assert found == pytest.approx(np.sqrt((p @ np.log(p / middle) + q @ np.log(q / middle)) / 2), rel=1e-4)
+    assert found == nla.rand_distance(moved(W)) and found > 8 * random_rand_distance(40, 25)
+
+
+@pytest.mark.parametrize("shape, draws", [((60, 60), 40), ((120, 30), 40), ((30, 120), 40), ((400, 400), 12)])
+def test_rand_distance_of_a_random_matrix(shape, draws):
+    mean = np.mean([nla.rand_distance(moved(gaussian(*shape, seed=k))) for k in range(draws)])
+    assert mean == pytest.approx(random_rand_distance(*shape), rel=0.1)
+
+
+# Rows that only decay
+
+
+@pytest.mark.parametrize("dtype, decay", [(torch.float16, 0.66), (torch.float16, 6e-4), (torch.float32, 0.66)])
+def test_rows_without_gradient_measure_the_decay(dtype, decay):
+    master = 0.03 * gaussian(300, 64)
+    now = decay * master
+    now[20:] += 0.01 * decay * 0.03 * gaussian(280, 64, seed=1)  # the others move by one per cent
+    rows, measured = decayed_rows(moved(now.to(dtype)), moved(master.to(dtype)))
+    assert np.flatnonzero(rows).tolist() == list(range(20))
+    assert measured == pytest.approx(decay, rel=1e-4)
+
+
+def test_rows_that_turn_are_not_taken_for_decayed():
+    first = gaussian(100, 64, dtype=torch.float16)
+    first[0] = 0  # has no direction
+    rows, measured = decayed_rows(moved(gaussian(100, 64, seed=1, dtype=torch.float16)), moved(first))
+    assert not rows.any() and np.isnan(measured)
+
+
+def test_demo_measures_its_own_recipe():
+    recipe = nla.recipe("demo")
+    steps = [c.step for c in nla.checkpoints("demo")]
+    for step in (steps[-1], steps[len(steps) // 2]):
+        with nla.load("demo", step) as weights:
+            found = nla.drift(weights.matrix("embed_in"))
+        assert 3 <= found["decay_rows"] < weights.config.vocab_size
+        assert found["decay_measured"] == pytest.approx(recipe.decay(step), rel=1e-4)
+
+
+# What the optimiser alone does
+
+
+def test_noise_drift_is_what_simulated_noise_does():
+    recipe, start, step = Recipe(peak=0.02, steps=60, warmup=10), 20, 50
+    generator = np.random.default_rng(0)
+    W = first = 0.05 * generator.standard_normal((300, 300))
+    for t in range(start, step):
+        rate = recipe.learning_rate(t)
+        W = (1 - recipe.weight_decay * rate) * W + rate * generator.standard_normal(W.shape)
+    found = compare(moved(W), moved(first))
+    distance, angle = recipe.noise_drift(np.sqrt((first**2).mean()), start, step)
+    assert found["distance"] / found["norm"] == pytest.approx(distance, rel=0.01)
+    assert found["angle"] == pytest.approx(angle, rel=0.01)
+
+
+def test_noise_drift_is_what_adam_does_with_white_noise():
+    recipe, generator = Recipe(peak=2e-3, steps=1000, warmup=40), torch.Generator().manual_seed(0)
+    W = torch.nn.Parameter(0.04 * torch.randn(20000, generator=generator))
+    adam = torch.optim.AdamW([W], lr=0.0, betas=(0.9, 0.95), weight_decay=recipe.weight_decay)
+    states = {}
+    for step in range(recipe.steps + 1):
+        if step in (500, 504, 1000):
+            states[step] = W.detach().clone()[:, None]
+        adam.param_groups[0]["lr"] = float(recipe.learning_rate(step))
+        W.grad = torch.randn(W.shape, generator=generator)
+        adam.step()
+    ratios = []
+    for start, step in ((500, 1000), (500, 504)):
+        found = compare(moved(states[step]), moved(states[start]))
+        expected = recipe.noise_drift(found["norm"] / W.numel() ** 0.5, start, step)
+        ratios.append((found["distance"] / found["norm"] / expected[0], found["angle"] / expected[1]))
+    assert ratios[0] == pytest.approx((0.98, 0.98), abs=0.03)
+    assert ratios[1] == pytest.approx((0.4, 0.4), abs=0.05)
+
+
+def test_angle_of_one_step_in_equilibrium():
+    recipe = Recipe(peak=1e-3, steps=1000, warmup=1, floor=1.0)
+    rate = recipe.learning_rate(500)
+    _, angle = recipe.noise_drift(np.sqrt(rate / (2 * recipe.weight_decay)), 500, 501)
+    assert angle == pytest.approx(np.sqrt(2 * rate * recipe.weight_decay), rel=1e-3)
+    distances, _ = recipe.noise_drift(0.1, 0, np.array([0, 1, 2]))  # nothing is learnt at rate 0
+    assert distances[:2].tolist() == [0, 0] and distances[2] > 0
+
+
+# Singular vectors
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (90, 30), (30, 90), (1, 7), (7, 1)])
+def test_singular_vectors_agree_with_scipy(shape):
+    matrix = nla.Matrix("dense", 0, 0, gaussian(*shape, dtype=torch.float16))
+    W, rank = matrix.weight.double().numpy(), min(shape)
+    U, s, Vt = (x.numpy() for x in matrix.singular_vectors)
+    U_scipy, s_scipy, Vt_scipy = scipy.linalg.svd(W, full_matrices=False)
+    assert U.shape == (shape[0], rank) and Vt.shape == (rank, shape[1])
+    assert s == pytest.approx(s_scipy, rel=1e-8)
+    assert s == pytest.approx(matrix.singular_values, rel=1e-12)
+    assert U * s @ Vt == pytest.approx(W, abs=1e-10)
+    for found, expected in ((U, U_scipy), (Vt.T, Vt_scipy.T)):
+        assert found.T @ found == pytest.approx(np.eye(rank), abs=1e-8)
+        assert np.abs(found.T @ expected) == pytest.approx(np.eye(rank), abs=1e-5)  # up to sign
+
+
+def test_long_side_is_orthonormal_as_far_as_documented():
+    rng = np.random.default_rng(0)
+    u, v = np.linalg.qr(rng.standard_normal((80, 40)))[0], np.linalg.qr(rng.standard_normal((40, 40)))[0]
+    s = np.logspace(0, -5, 40)
+    values = torch.tensor(u * s @ v)
+    U, found, _ = spectra.singular_vectors(values, *spectra.short_side(spectra.gram(values)))
+    error = np.abs(U.numpy().T @ U.numpy() - np.eye(40))
+    assert (error < 1e-14 * (s[0] / np.minimum.outer(s, s)) ** 2).all()
+    assert found.numpy() == pytest.approx(s, rel=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(30, 20), (20, 30)])
+def test_rank_deficient_matrix_has_zero_vectors_not_nan(shape):
+    W = gaussian(shape[0], 3) @ gaussian(3, shape[1], seed=1)
+    U, s, Vt = nla.Matrix("dense", 0, 0, W).singular_vectors
+    assert (U * s) @ Vt == pytest.approx(W.numpy(), abs=1e-5)
+    assert all(torch.isfinite(x).all() for x in (U, s, Vt))
+    zero = nla.Matrix("dense", 0, 0, torch.zeros(shape)).singular_vectors
+    assert all(torch.isfinite(x).all() for x in zero)
+
+
+# Subspaces
+
+
+def in_k(found, name, k):
+    return found[name][found["subspace_k"].tolist().index(k)]
+
+
+@pytest.mark.parametrize("shape", [(60, 60), (90, 40), (40, 90)])
+def test_overlaps_and_angles_agree_with_scipy(shape):
+    first, final = gaussian(*shape), gaussian(*shape, seed=1)
+    now = (first + 0.2 * gaussian(*shape, seed=2)).float()
+    found = nla.subspaces(moved(now, first.float(), final=final.float()))
+    own, *others = (scipy.linalg.svd(w.float().double().numpy(), full_matrices=False) for w in (now, first, final))
+    for end, other in zip(("first", "final"), others, strict=True):
+        for side, mine, its in (("left", own[0], other[0]), ("right", own[2].T, other[2].T)):
+            for k in found["subspace_k"]:
+                expected = np.linalg.norm(mine[:, :k].T @ its[:, :k]) ** 2 / k
+                assert in_k(found, f"{side}_{end}", k) == pytest.approx(expected, abs=1e-5), (side, end, k)
+            angles = scipy.linalg.subspace_angles(mine[:, :16], its[:, :16])[::-1]
+            assert found[f"{side}_{end}_angles"] == pytest.approx(angles, abs=1e-4)
+            assert np.mean(np.cos(angles) ** 2) == pytest.approx(in_k(found, f"{side}_{end}", 16), abs=1e-5)
+
+
+def test_overlap_with_itself_and_with_what_is_orthogonal():
+    U, s, Vt = torch.linalg.svd(gaussian(32, 32))
+    first = (U * s) @ Vt
+    found = nla.subspaces(moved(first, first, final=(U.flip(1) * s) @ Vt))  # left vectors in the opposite order
+    assert found["subspace_k"].tolist() == [1, 2, 4, 8, 16]
+    for name in ("left_first", "right_first", "right_final"):
+        assert found[name] == pytest.approx(np.ones(5)) and found[f"{name}_angles"].max() < 2e-3
+    assert found["left_final"] == pytest.approx(np.zeros(5), abs=1e-10)
+    assert found["left_final_angles"] == pytest.approx(np.full(16, np.pi / 2))
+
+
+def test_dimensions():
+    assert dimensions(192, 192)[-1] == 64 and dimensions(64, 900)[-1] == 32
+    assert dimensions(1, 9).tolist() == dimensions(3, 3).tolist() == [1]
+    assert dimensions(5120, 20480)[-1] == LARGEST
+
+
+@pytest.mark.parametrize("m, n", [(48, 48), (96, 40)])
+def test_overlaps_of_independent_matrices(m, n):
+    draws = [nla.subspaces(moved(gaussian(m, n, seed=k), gaussian(m, n, seed=100 + k))) for k in range(60)]
+    ks = draws[0]["subspace_k"]
+    for side, size in (("left", m), ("right", n)):
+        mean, error = (f([d[f"{side}_first"] for d in draws], axis=0) for f in (np.mean, np.std))
+        assert (np.abs(mean - ks / size) < 4 * error / 60**0.5).all(), side
+
+
+@pytest.mark.parametrize("d, k", [(100, 16), (400, 16), (64, 32)])
+def test_smallest_angle_between_random_subspaces(d, k):
+    draws = []
+    for seed in range(20):
+        bases = [np.linalg.qr(gaussian(d, k, seed=2 * seed + i).numpy())[0] for i in (0, 1)]
+        draws.append(scipy.linalg.subspace_angles(*bases).min())
+    assert np.mean(draws) == pytest.approx(nla.random_angle(d, k), abs=0.06)
+
+
+def test_change_of_rank_one_and_of_noise():
+    first = gaussian(80, 50)
+    line = torch.outer(gaussian(80, seed=1), gaussian(50, seed=2))
+    found = nla.subspaces(moved(first + line, first))
+    assert found["change_stable_rank"] == pytest.approx(1, rel=1e-5)
+    assert found["change_spectral"] == pytest.approx(float(line.norm()), rel=1e-6)
+    noise = nla.subspaces(moved(gaussian(200, 100), gaussian(200, 100, seed=1)))["change_stable_rank"]
+    assert noise == pytest.approx(200 * 100 / (200**0.5 + 100**0.5) ** 2, rel=0.06)
+
+
+def test_random_drift_is_the_overlap_left_by_noise():
+    first, noise = gaussian(64, 48), gaussian(64, 48, seed=1)
+    found = nla.subspaces(moved(0.9 * first + 0.5 * noise, first))
+    for side in ("left", "right"):  # here W itself is W_0 and noise
+        assert found[f"{side}_first_noise"][3:] == pytest.approx(found[f"{side}_first"][3:], abs=0.12)
+    line = torch.outer(gaussian(64, seed=2), gaussian(48, seed=3))  # made as large as W_0, but it is one direction
+    learnt = nla.subspaces(moved(first + first.norm() / line.norm() * line, first))
+    assert learnt["left_first"][4] > learnt["left_first_noise"][4] + 0.2
+
+
+def test_random_drift_has_the_projection_and_the_residual_of_what_it_replaces():
+    first, noise = gaussian(100, 80), gaussian(100, 80, seed=1)
+    matrix = moved(0.7 * first + 0.4 * noise, first)
+    found, expected = (compare(m, matrix.initial) for m in (moved(nla.random_drift(matrix, matrix.initial)), matrix))
+    assert found["projection"] == pytest.approx(expected["projection"], abs=0.02)
+    assert found["residual"] == pytest.approx(expected["residual"], rel=0.02)
+
+
+# Ladders
+
+
+def test_scan_of_a_ladder(ladder):
+    table = nla.scan(str(ladder), [nla.drift, nla.subspaces])
+    steps = table.groupby("step")
+    assert (table[table.step <= 1].distance == 0).all() and (table[table.step <= 1].cosine == 1).all()
+    assert steps.update_steps.first().to_dict() == {0: 0, 1: 1, 20: 19, 100: 80}
+    assert steps.update_norm.apply(lambda c: c.isna().all()).to_dict() == {0: True, 1: False, 20: False, 100: False}
+    assert (table[table.step == 1].update_norm == 0).all()
+    assert table[table.step == 1].duplicate_of.eq("step0").all()
+    row = table[(table.step == 100) & (table.kind == "key") & (table.layer == 1)].iloc[0]
+    with nla.load(str(ladder), 20) as before, nla.load(str(ladder), 100) as now:
+        W, before = (w.matrix("key", 1).values.double().numpy() for w in (now, before))
+    assert row.update_norm == pytest.approx(np.linalg.norm(W - before) / np.linalg.norm(before))
+    assert row.left_final.min() > 0.999 and 0 < row.left_first.max() < 0.9
+    assert table[table.kind == "embed_in"].decay_rows.notna().all()
+    assert table[table.kind != "embed_in"].decay_rows.isna().all()
+
+
+def test_ends_are_factorised_once(ladder, monkeypatch):
+    calls, short_side = [], spectra.short_side
+    monkeypatch.setattr(spectra, "short_side", lambda gram: calls.append(1) or short_side(gram))
+    nla.scan(str(ladder), nla.subspaces, kinds=["key", "value"], layers=[0, 1])
+    # W and its noise at each of the four checkpoints, and both ends: as seen from the others, and from themselves.
+    assert len(calls) == 4 * (2 * 4 + 4)
+
+
+def spoil(ladder, step, value=float("nan")):
+    path = ladder / f"step{step}" / "model.safetensors"
+    state = load_file(path)
+    state["gpt_neox.layers.0.attention.dense.weight"][0, 0] = value
+    save_file(state, path)
+
+
+@pytest.mark.parametrize("step", [0, 20, 100])
+def test_nan_in_one_matrix_costs_only_what_is_compared_with_it(ladder, step):
+    spoil(ladder, step)
+    table = nla.scan(str(ladder), [nla.drift, nla.subspaces])
+    spoilt = (table.kind == "dense") & (table.layer == 0)
+    hit, others = table[spoilt].set_index("step"), table[~spoilt]
+    assert hit.index[~hit.finite].tolist() == [step]
+    assert others.relative_distance.notna().all() and others.finite.all()
+    assert np.isfinite(np.concatenate([*others.left_first, *others.right_final])).all()
+    known = hit.relative_distance.notna()
+    assert known.tolist() == [False] * 4 if step == 0 else known.tolist() == [s != step for s in (0, 1, 20, 100)]
+    if step == 20:
+        assert np.isnan(hit.update_norm[100]) and hit.rand_distance[100] > 0
+    if step == 100:
+        assert np.isnan(hit.left_final[20]).all() and np.isfinite(hit.left_first[20]).all()
+
+
+def test_damaged_neighbour_costs_only_what_is_compared_with_it(ladder):
+    os.truncate(ladder / "step20" / "model.safetensors", 4000)
+    with pytest.warns(UserWarning, match="step20 left out"):
+        table = nla.scan(str(ladder), [nla.drift, nla.subspaces])
+    assert list(table.attrs["summary"]["failed"]) == ["step20"]
+    last = table[table.step == 100]
+    assert last.update_norm.isna().all() and last.relative_distance.notna().all()
+
+
+def test_matrix_of_another_shape_is_not_compared():
+    found = moved(gaussian(20, 8), gaussian(24, 8), gaussian(20, 8, seed=1), gaussian(24, 8), kind="embed_in")
+    drifted, turned = nla.drift(found), nla.subspaces(found)
+    assert np.isnan(drifted["distance"]) and drifted["update_norm"] > 0 and "decay_rows" not in drifted
+    assert np.isnan(turned["left_first"]).all() and np.isnan(turned["right_final"]).all()
+
+
+def test_one_checkpoint_has_no_drift_and_a_bare_matrix_nothing_to_drift_from(ladder):
+    table = nla.scan(str(ladder / "step100"), [nla.drift, nla.subspaces])
+    assert (table.distance == 0).all() and (table.update_steps == 0).all()
+    assert np.concatenate(table.left_first.tolist()) == pytest.approx(1)
+    bare = nla.Matrix("embed_in", -1, 0, gaussian(20, 30))
+    found = nla.drift(bare) | nla.subspaces(bare)
+    assert np.isnan(found["distance"]) and np.isnan(found["left_first"]).all() and found["rand_distance"] > 0
+
+
+@pytest.mark.parametrize("shape", [(1, 8), (8, 1), (1, 1), (6, 5)])
+def test_degenerate_matrices(shape):
+    for now in (torch.zeros(shape), gaussian(*shape), torch.ones(shape)):
+        for first in (torch.zeros(shape), gaussian(*shape, seed=1)):
+            matrix = moved(now, first, first, first, kind="embed_in")
+            for measure in (nla.drift, nla.subspaces):
+                assert isinstance(measure(matrix), dict)
