@@ -1,0 +1,37 @@
+"""What others have published about weights in training, each claim with the test it is put to on any model.
+
+To add one: write its test into a module of this package, a function of `Evidence` under `@claim`, and its name into
+`CLAIMS`. W1 and W2 are dense_h_to_4h and dense_4h_to_h, O is dense, QK and OV are products of a head; a number without
+further word is a median over layers. Several of the limits are conventions: they say where a verdict turns, and the
+value beside them how near it is to turning.
+"""
+
+from nla.claims import entries, spectra
+
+CLAIMS = [
+    spectra.early_collapse,
+    spectra.value_later,
+    spectra.rebound,
+    spectra.leaves_bulk,
+    spectra.output_is_most_random,
+    spectra.below_the_bulk,
+    spectra.effective_rank_falls,
+    spectra.lowest_in_query_and_key,
+    spectra.products_are_low_rank,
+    spectra.depth_in_query_and_key,
+    spectra.wave,
+    spectra.head_collapses,
+    spectra.proportion_by_size,
+    entries.memory,
+    entries.output_moves_most,
+    entries.top_settles_first,
+    entries.converged_early,
+    entries.rank_of_change_rises,
+    entries.norms_grow,
+    entries.size_is_the_optimisers,
+    entries.leaves_gaussian,
+    entries.weibull_shapes,
+    entries.neurons_by_depth,
+    entries.cosine_falls_with_depth,
+]
+MEASURES = list(dict.fromkeys(measure for each in CLAIMS for measure in each.measures))

@@ -1,0 +1,210 @@
+"""The bibliography, and every claim on tables made so that its verdict is known."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import nla
+from nla import evidence, literature, recipes
+from nla.claims import CLAIMS, MEASURES, entries, spectra
+
+KINDS = ["query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
+STEPS = [0, 1, 4, 16, 64, 256, 1000, 2000, 4000]
+LAYERS = 6
+RECIPE = recipes.Recipe(peak=2e-3, steps=4000, warmup=640)
+
+
+def table(steps=STEPS, layers=LAYERS, **columns):
+    """A scan's table; each column is a value or a function of (step, kind, layer)."""
+    places = [(s, k, n) for s in steps for n in range(layers) for k in KINDS] + [(s, "embed_out", -1) for s in steps]
+    rows = []
+    for step, kind, layer in places:
+        shape = {"dense_h_to_4h": (256, 64), "dense_4h_to_h": (64, 256), "embed_out": (500, 64)}.get(kind, (64, 64))
+        row = dict(step=step, kind=kind, layer=layer, rows=shape[0], cols=shape[1], finite=True)
+        rows.append(row | {c: v(step, kind, layer) if callable(v) else v for c, v in columns.items()})
+    return pd.DataFrame(rows)
+
+
+def fall(at, to=0.2, back=0.0, layers=0):
+    """A stable rank of 10 that falls to `to` of it at step `at` (by kind if a dict, later by layer) and rises again."""
+
+    def value(step, kind, layer):
+        when = at.get(kind, 64) if isinstance(at, dict) else at
+        when = when * 4.0 ** (layers * layer)
+        return 10.0 if step < when else 10 * (to + (back if step > when * 10 else 0))
+
+    return value
+
+
+def by_kind(default, **values):
+    return lambda step, kind, layer: values.get(kind, default)
+
+
+def ends(first, last):
+    """`first` at step 0, `last` from step 2000 on, between them from there on in a straight line of log(step)."""
+    return lambda step, kind, layer: first + (last - first) * np.log1p(step) / np.log1p(4000)
+
+
+def spectrum_of(below):
+    def values(step, kind, layer):
+        m, n = (256, 64) if kind == "dense_h_to_4h" else (64, 256)
+        s = np.array(nla.nulls.mp_spectrum(m, n))
+        if below:
+            s[-below:] *= 0.5
+        return s
+
+    return values
+
+
+def settles(top, bulk):
+    """Overlap with the end over k = 1, 32 that becomes 1 at step `top`, `bulk`, mixed up in some matrices if a list."""
+    return lambda step, kind, layer: np.array([float(step >= top), 0.5 + 0.5 * (step >= bulk)])
+
+
+S, C, N = evidence.VERDICTS
+drifted = dict(relative_distance=1.0, drift_floor=1e-4)
+overlap = dict(subspace_k=lambda *_: np.array([1, 32]))
+
+CASES = [
+    (spectra.early_collapse, dict(stable_rank=fall(64)), S),
+    (spectra.early_collapse, dict(stable_rank=fall(2000)), C),
+    (spectra.early_collapse, dict(stable_rank=10.0), C),
+    (spectra.value_later, dict(stable_rank=fall({"value": 1000})), S),
+    (spectra.value_later, dict(stable_rank=fall({"query": 1000})), C),
+    (spectra.value_later, dict(stable_rank=10.0), N),
+    (spectra.value_later, dict(stable_rank=fall(64)), N),
+    (spectra.rebound, dict(stable_rank=fall(64, back=0.1)), S),
+    (spectra.rebound, dict(stable_rank=fall(64)), C),
+    (spectra.rebound, dict(stable_rank=10.0), N),
+    (spectra.leaves_bulk, dict(mp_rank=lambda s, k, n: int(s >= 1000)), S),
+    (spectra.leaves_bulk, dict(mp_rank=lambda s, k, n: int(s >= 4)), C),
+    (spectra.leaves_bulk, dict(mp_rank=0), C),
+    (spectra.output_is_most_random, dict(mp_rank=by_kind(10, dense=2)), S),
+    (spectra.output_is_most_random, dict(mp_rank=by_kind(10, dense=12)), C),
+    (spectra.output_is_most_random, dict(mp_rank=0), N),
+    (spectra.output_is_most_random, dict(mp_rank=10), N),
+    (spectra.below_the_bulk, dict(singular_values=spectrum_of(6)), S),
+    (spectra.below_the_bulk, dict(singular_values=spectrum_of(0)), C),
+    (spectra.effective_rank_falls, dict(effective_rank=ends(50, 40)), S),
+    (spectra.effective_rank_falls, dict(effective_rank=ends(50, 51)), C),
+    (spectra.lowest_in_query_and_key, dict(effective_rank_relative=by_kind(0.9, query=0.7, key=0.6)), S),
+    (spectra.lowest_in_query_and_key, dict(effective_rank_relative=by_kind(0.9, query=0.7)), N),
+    (spectra.lowest_in_query_and_key, dict(effective_rank_relative=by_kind(0.9, value=0.7)), C),
+    (spectra.products_are_low_rank, dict(head_effective_rank=9.0, head_effective_rank_mismatched=10.0), S),
+    (spectra.products_are_low_rank, dict(head_effective_rank=10.0, head_effective_rank_mismatched=10.0), C),
+    (spectra.depth_in_query_and_key, dict(stable_rank=lambda s, k, n: 5 + n * (k in ("query", "key"))), S),
+    (spectra.depth_in_query_and_key, dict(stable_rank=lambda s, k, n: 5 + n * (k in ("value", "dense"))), C),
+    (spectra.depth_in_query_and_key, dict(stable_rank=lambda s, k, n: 5.0 + n), N),
+    (spectra.wave, dict(stable_rank=fall(1, layers=1)), S),
+    (spectra.wave, dict(stable_rank=fall(1000, layers=-1)), C),
+    (spectra.wave, dict(stable_rank=fall(64)), N),
+    (spectra.head_collapses, dict(effective_rank=lambda s, k, n: 40 if s > 2000 else 60), S),
+    (spectra.head_collapses, dict(effective_rank=lambda s, k, n: 40 if s > 16 else 60), C),
+    (spectra.proportion_by_size, dict(effective_rank=40), N),
+    (entries.memory, dict(projection=0.9), S),
+    (entries.memory, dict(projection=0.5), C),
+    (entries.output_moves_most, dict(cosine=by_kind(0.5, dense=0.1)), S),
+    (entries.output_moves_most, dict(cosine=by_kind(0.5, dense=0.9)), C),
+    (entries.output_moves_most, dict(cosine=0.5), N),
+    (entries.top_settles_first, dict(left_final=settles(16, 1000), **overlap), S),
+    (entries.top_settles_first, dict(left_final=settles(1000, 16), **overlap), C),
+    (entries.top_settles_first, dict(left_final=settles(16, 16), **overlap), N),
+    (entries.converged_early, dict(left_final=settles(16, 16), **overlap), N),
+    (entries.rank_of_change_rises, dict(change_stable_rank=ends(1, 20), **drifted), S),
+    (entries.rank_of_change_rises, dict(change_stable_rank=ends(20, 1), **drifted), C),
+    (entries.rank_of_change_rises, dict(change_stable_rank=ends(1, 20), relative_distance=1e-4, drift_floor=1e-4), N),
+    (entries.norms_grow, dict(rms=ends(0.02, 0.03)), S),
+    (entries.norms_grow, dict(rms=ends(0.02, 0.021)), C),
+    (entries.size_is_the_optimisers, dict(rms=ends(0.02, float(RECIPE.noise_rms(0.02, 4000)))), S),
+    (entries.size_is_the_optimisers, dict(rms=ends(0.02, 0.5)), C),
+    (entries.leaves_gaussian, dict(kurtosis=lambda s, k, n: 0.5 * (s >= 256)), S),
+    (entries.leaves_gaussian, dict(kurtosis=lambda s, k, n: 0.5 * (s >= 1000)), C),
+    (entries.leaves_gaussian, dict(kurtosis=0.0), C),
+    (entries.leaves_gaussian, dict(kurtosis=1.0), N),
+    (entries.weibull_shapes, dict(weibull_plot_shape=by_kind(1.2, query=1.1, key=1.1)), S),
+    (entries.weibull_shapes, dict(weibull_plot_shape=by_kind(1.1)), C),
+    (entries.neurons_by_depth, dict(folded_q50=lambda s, k, n: -0.3 if n == 5 else 0.3), S),
+    (entries.neurons_by_depth, dict(folded_q50=0.3), C),
+    (entries.cosine_falls_with_depth, dict(folded_q50=lambda s, k, n: -0.1 * n), S),
+    (entries.cosine_falls_with_depth, dict(folded_q50=lambda s, k, n: 0.1 * n), C),
+]
+
+
+@pytest.mark.parametrize("claim, columns, verdict", CASES, ids=lambda x: getattr(x, "source", None))
+def test_verdict_follows_the_data(claim, columns, verdict):
+    found = claim.finding(evidence.Evidence(table(**columns), RECIPE))
+    assert found.verdict == verdict, found
+    assert bool(found.reason) == (verdict == N)
+
+
+def test_every_claim_is_tried_both_ways_or_never_decides():
+    assert len(CLAIMS) >= 14 and len({c.text for c in CLAIMS}) == len(CLAIMS)
+    for claim in CLAIMS:
+        seen = {verdict for c, _, verdict in CASES if c is claim}
+        assert {S, C} <= seen or (seen == {N} and "no verdict" in claim.measured), claim.text
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda c: c.judge.__name__)
+def test_what_is_missing_is_said(claim):
+    columns = {c: v for each, columns, _ in CASES if each is claim for c, v in columns.items()}
+    alone = claim.finding(evidence.Evidence(table(steps=[4000], **columns), RECIPE))
+    damaged = claim.finding(evidence.Evidence(table(**columns).assign(finite=False), RECIPE))
+    empty = claim.finding(evidence.Evidence(table(), RECIPE))
+    assert alone.verdict in evidence.VERDICTS
+    assert damaged.verdict == empty.verdict == N and damaged.reason and empty.reason
+
+
+@pytest.mark.parametrize("claim", [spectra.early_collapse, spectra.leaves_bulk, entries.memory])
+def test_unknown_recipe(claim):
+    found = claim.finding(evidence.Evidence(table(stable_rank=fall(64), mp_rank=1, projection=0.5)))
+    assert found.verdict == N and "not known" in found.reason
+
+
+def test_halfway():
+    course = pd.Series([8.0, 7.0, 4.0, 2.0, 5.0], [0, 1, 2, 4, 8])
+    assert evidence.halfway(course) == 2  # 4 is the geometric mean of 8 and 2
+    assert np.isnan(evidence.halfway(pd.Series([8.0, 7.5, 9.0], [0, 1, 2])))
+
+
+def test_claims_on_a_real_ladder(ladder):
+    scanned = nla.scan(str(ladder), MEASURES)
+    found = evidence.table_of(CLAIMS, evidence.Evidence(scanned))
+    assert set(found.verdict) <= set(evidence.VERDICTS) and len(found) == len(CLAIMS)
+    shown = evidence.as_markdown(found, literature.cited).splitlines()
+    assert len(shown) == len(CLAIMS) + 2 and len({len(re.findall(r"(?<!\\)\|", line)) for line in shown}) == 1
+
+
+def test_every_reference_is_complete():
+    found = literature.references()
+    assert len(found) >= 30
+    for key, entry in found.items():
+        assert re.fullmatch(r"[a-z]+\d{4}[a-z]*", key) and str(entry.year) in key
+        assert entry.authors and entry.title and entry.venue and entry.topic, key
+        assert 1900 < entry.year < 2030
+        assert len(re.findall(r"[.?!](?:\s|$)", entry.notes)) == 2 and entry.notes.endswith("."), key
+        if "arxiv" in entry.link:
+            assert re.fullmatch(r"https://arxiv\.org/abs/\d{4}\.\d{4,5}", entry.link), key
+        else:
+            assert not entry.link or re.match(r"https://(doi\.org/10\.\d{4,}/|github\.com/|[\w.-]+/)\S+$", entry.link)
+
+
+def test_keys_and_links_are_unique():
+    text = Path(nla.__file__).with_name("references.bib").read_text()
+    assert len(re.findall(r"^@", text, re.M)) == len(literature.references())
+    links = [r.link for r in literature.references().values() if r.link]
+    assert len(set(links)) == len(links)
+
+
+def test_claims_cite_what_is_in_the_list():
+    assert {c.source for c in CLAIMS} <= set(literature.references())
+
+
+def test_citations():
+    assert literature.short("gavish2014") == "Gavish & Donoho 2014"
+    assert literature.short("boix2023") == "Boix-Adserà et al. 2023"
+    assert literature.short("ars2026") == "ErnestG4 2026"
+    assert literature.cited("meng2023") == "[Meng & Yao 2023](https://arxiv.org/abs/2111.13331)"
+    assert literature.as_markdown().count("\n- ") == len(literature.references())
