@@ -241,4 +241,4 @@ def add_curve(fig, table, column, label, **style):
     kinds = [k for k in KINDS if k in set(table.kind)]
     for kind, ax in zip(kinds, fig.axes, strict=False):
         mean = table[table.kind == kind].groupby("step")[column].mean()
-        ax.plot(mean.index, mean, zorder=0, label=label, **style)
+        ax.plot(mean.index, mean, label=label, **{"zorder": 0} | style)

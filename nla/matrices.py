@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from nla import models, spectra
+from nla import models, pairs, spectra
 from nla.families import EMBEDDINGS, FAMILIES, HEADED, KINDS, split_heads
 from nla.weights import CheckpointError, Tensors, read_config
 
@@ -79,6 +79,21 @@ class Matrix:
         return spectra.singular_values(self.gram)
 
     @cached_property
+    def short_side(self):
+        """(s, vectors): singular values and, as columns, singular vectors of the shorter side, float64; see spectra."""
+        return spectra.short_side(self.gram)
+
+    @cached_property
+    def singular_vectors(self):
+        """(U, s, Vt), float64 tensors (m, r), (r,), (r, n); see spectra."""
+        return spectra.singular_vectors(self.values, *self.short_side)
+
+    @cached_property
+    def pairs(self):
+        """{"rows": Pairs, "columns": Pairs}: cosines and angles of all pairs of rows, and of columns; see nla.pairs."""
+        return {"rows": pairs.all_pairs(self.values), "columns": pairs.all_pairs(self.values.T)}
+
+    @cached_property
     def initial(self):
         """The same matrix at the model's first checkpoint, or None outside a ladder."""
         return self._elsewhere("initial")
@@ -97,11 +112,33 @@ class Matrix:
         weights = self._weights and self._weights.neighbour(which)
         return weights and weights.matrix(self.kind, self.layer)
 
+    def comparable(self, which):
+        """The same matrix at the ``initial``, ``previous`` or ``final`` checkpoint; None if missing, damaged or NaN."""
+        try:
+            other = getattr(self, which)
+        except CheckpointError:  # the row of that checkpoint says so; this one must not be lost with it
+            return None
+        return other if other is not None and other.finite else None
+
+    def remember(self, compute):
+        """compute(self), a small thing, kept while this checkpoint is open: in a scan the first and last always are."""
+        if self._weights is None:
+            return compute(self)
+        key = (compute, self.kind, self.layer)
+        if key not in self._weights.memo:
+            self._weights.memo[key] = compute(self)
+        return self._weights.memo[key]
+
     @cached_property
     def per_head(self):
         """The entries as (heads, d_head, d_model), float32; for dense, whose columns belong to heads, transposed."""
         values = self.values.T if self.kind == "dense" else self.values
         return values.reshape(self.heads, -1, values.shape[1])
+
+    @cached_property
+    def bias(self):
+        """What is added to the product with this matrix, float32 (out,), or None where nothing is."""
+        return self._weights and self._weights.bias(self.kind, self.layer)
 
     @cached_property
     def norm(self):
@@ -131,6 +168,7 @@ class Weights:
     def __init__(self, checkpoint, ladder=None, device="cpu", shared=None):
         self.checkpoint, self.ladder, self.device = checkpoint, ladder or [checkpoint], device
         self.shared = {} if shared is None else shared
+        self.memo = {}  # what Matrix.remember keeps
         self.tensors = Tensors(checkpoint.path)
         self.config = read_config(checkpoint.path)
         self.family = FAMILIES.get(getattr(self.config, "model_type", None))
@@ -148,7 +186,8 @@ class Weights:
         if wanted == self.checkpoint:
             return self
         if wanted not in self.shared:
-            self.shared[wanted] = Weights(wanted, self.ladder, self.device, self.shared)
+            # setdefault: two threads may come here at once, and what they remember must end in one place.
+            self.shared.setdefault(wanted, Weights(wanted, self.ladder, self.device, self.shared))
         return self.shared[wanted]
 
     def __enter__(self):
@@ -190,6 +229,15 @@ class Weights:
         if part.index is not None:
             weight = split_heads(weight, heads, part.index)
         return Matrix(kind, layer, self.checkpoint.step, weight.to(self.device), heads, self)
+
+    def bias(self, kind, layer=-1):
+        """What is added to the product with the matrix of this `kind`, float32 (out,), or None where nothing is."""
+        part = self.family[kind]
+        name = self._name(part.name, layer).removesuffix("weight") + "bias"
+        if name not in self.tensors:
+            return None
+        bias = self.tensors[name].float().to(self.device)
+        return bias if part.index is None else split_heads(bias, self.config.num_attention_heads, part.index)
 
     def norm(self, kind, layer=-1):
         """The LayerNorm whose output the matrix of this `kind` reads, as `Norm`, or None."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nla import recipes
+from nla import recipes, stages
+from nla.slug import slug
 from nla.weights import CheckpointError, weight_files
 
 DEMO = Path(__file__).parent / "demo"
@@ -35,8 +36,11 @@ def unknown(what, name, choices):
 def checkpoints(model):
     """All checkpoints of MODEL, a list of `Checkpoint` in the order of training.
 
-    MODEL is ``demo``, a folder with ``step*/`` checkpoints, or the folder of one checkpoint.
+    MODEL is ``demo``, a folder with ``step*/`` checkpoints, the folder of one checkpoint, or a chain of stages such as
+    ``base>sft>dpo`` of these (see `nla.stages`).
     """
+    if stages.is_chain(model):
+        return stages.checkpoints(model, checkpoints)
     folder = DEMO if model == "demo" else Path(model).expanduser()
     if not folder.is_dir():
         raise ValueError(f"unknown model {model!r}: neither demo nor a folder on this machine")
@@ -97,6 +101,8 @@ def choose(ladder, steps="all"):
 
 def history(model):
     """What training left beside a ladder (recipe, losses by step), or None where there is no history.json."""
+    if stages.is_chain(model):  # several trainings, each with its own: see stages.record
+        return None
     path = checkpoints(model)[0].path.parent / "history.json"
     return json.loads(path.read_text()) if path.is_file() else None
 
@@ -108,8 +114,3 @@ def recipe(model):
         return published
     record = history(model)
     return recipes.Recipe(**record["recipe"]) if record and "recipe" in record else None
-
-
-def slug(model):
-    """MODEL as the name of a folder: org/name -> org--name."""
-    return str(model).strip("/").replace("/", "--")

@@ -1,0 +1,227 @@
+"""Chains of stages, the measure of an update, and the two stages that the embedded model went through."""
+
+import json
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import nla
+from nla import models, stages
+
+
+@pytest.fixture
+def chain(ladder):
+    """step0 > step20 > step100 of the tiny ladder, written out."""
+    return f"{ladder}/step0>{ladder}/step20>{ladder}/step100"
+
+
+def change(folder, edit):
+    """Rewrite the tensors of a checkpoint: edit(name, tensor) -> tensor."""
+    path = folder / "model.safetensors"
+    save_file({n: edit(n, t).contiguous() for n, t in load_file(path).items()}, path, metadata={"format": "pt"})
+
+
+def test_a_written_chain(chain, ladder):
+    found = nla.checkpoints(chain)
+    assert [(c.step, c.stage, c.revision, c.model) for c in found] == [
+        (0, "base", "base", chain),
+        (1, "stage", "stage", chain),
+        (2, "stage2", "stage2", chain),
+    ]
+    assert [c.path.name for c in found] == ["step0", "step20", "step100"]
+    assert nla.recipe(chain) is None and nla.history(chain) is None
+    assert stages.ladder_of(f"{ladder}>{ladder}/step0") == str(ladder)
+    assert nla.checkpoints(f"{ladder}>{ladder}/step0")[0].path.name == "step100"  # of a ladder the last
+
+
+@pytest.mark.parametrize(
+    "link, stage",
+    [
+        ("allenai/OLMo-2-0425-1B-RLVR1", "rlvr"),
+        ("lomahony/pythia-1b-helpful-sft@main", "sft"),
+        ("Leogrin/eleuther-pythia1b-hh-dpo", "dpo"),
+        ("/data/SFT/my-dpo/", "dpo"),
+        ("lomahony/pythia-1.4b-helpful-sfted1-ppo-3epochs-old", "ppo"),
+        ("somebody/model", "stage"),
+    ],
+)
+def test_stages_are_told_from_names(link, stage):
+    assert list(stages.links(f"base>{link}")) == ["base", stage]
+
+
+@pytest.mark.parametrize("text", ["a>", ">b", "a>>b", ">"])
+def test_a_chain_with_a_gap(text):
+    with pytest.raises(ValueError, match="takes base>sft"):
+        nla.checkpoints(text)
+
+
+def test_unknown_link_and_chain_in_a_chain(ladder):
+    with pytest.raises(ValueError, match="nonsense"):
+        nla.checkpoints(f"{ladder}>nonsense")
+    with pytest.raises(ValueError, match="itself a chain"):
+        nla.checkpoints(f"{ladder}>demo-chain")
+
+
+def test_known_chains():
+    for name, links in stages.CHAINS.items():
+        assert list(links)[0] == "base" and len(links) >= 3, name
+        assert stages.is_chain(name) and not stages.is_chain(links["base"])
+    assert stages.chain_of("demo") == "demo-chain" and stages.chain_of("demo-chain") == "demo-chain"
+    assert stages.chain_of("pythia-1b") == stages.chain_of("EleutherAI/pythia-1b@main") == "pythia-1b-helpful"
+    assert stages.chain_of("pythia-14m") is None
+    assert stages.ladder_of("pythia-1b-helpful") == "EleutherAI/pythia-1b"
+    seen = []
+
+    def resolve(link):
+        seen.append(link)
+        return [models.Checkpoint("m", "main", 0, "pretraining", None)]
+
+    found = stages.checkpoints("pythia-1b-deduped-tldr", resolve)
+    assert [c.stage for c in found] == ["base", "sft", "ppo"]
+    assert all("@" in link for link in seen) and "ppo_left_padding_new_nowhiten_reward__44413__1709671965" in seen[2]
+
+
+def test_slug_is_a_name_of_a_folder(chain, tmp_path):
+    assert models.slug("org/name") == "org--name" and models.slug("/a/b>/c/d") == "a--b+--c--d"
+    for model in (chain, chain + "x", "x/" * 300):
+        slug = models.slug(model)
+        assert not set(slug) & set("/> ") and (tmp_path / slug).mkdir() is None
+        script = [sys.executable, models.__file__.replace("models.py", "slug.py"), model]  # as make calls it
+        assert subprocess.run(script, capture_output=True, text=True).stdout == slug + "\n"
+
+
+def test_scan_of_a_chain_measures_updates(chain, ladder):
+    table = nla.scan(chain, [nla.update, nla.norms])
+    assert list(dict.fromkeys(table.stage)) == ["base", "stage", "stage2"]
+    assert table[table.step == 0].delta_norm.isna().all() and table[table.step > 0].delta_norm.notna().all()
+    whole = nla.scan(str(ladder), nla.update)
+    row = table[(table.step == 2) & (table.kind == "key") & (table.layer == 1)].iloc[0]
+    same = whole[(whole.step == 100) & (whole.kind == "key") & (whole.layer == 1)].iloc[0]
+    assert row.delta_norm == same.delta_norm  # step20 comes before step100 in both
+
+
+def brute(now, then, earlier=None):
+    """`update` by full singular value decompositions."""
+    W, D = then.astype(float), now.astype(float) - then.astype(float)
+    U, s, Vt = np.linalg.svd(W, full_matrices=False)
+    m, n, r, total = *W.shape, len(s), (D**2).sum()
+    parts = np.array_split(np.arange(r), min(10, r))
+    out = [(m / len(p)) * ((U[:, p].T @ D) ** 2).sum() / total for p in parts]
+    into = [(n / len(p)) * ((D @ Vt[p].T) ** 2).sum() / total for p in parts]
+    d = np.linalg.svd(D, compute_uv=False)
+    found = {
+        "delta_norm": np.linalg.norm(D) / np.linalg.norm(W),
+        "delta_changed": np.mean(now != then),
+        "delta_along": (W * D).sum() / np.linalg.norm(W) / np.linalg.norm(D),
+        "delta_stable_rank": (d**2).sum() / d[0] ** 2,
+        "delta_deciles_out": out,
+        "delta_deciles_in": into,
+        "delta_diagonal": max(m, n) * (np.diag(U.T @ D @ Vt.T) ** 2).sum() / total,
+    }
+    if earlier is not None:
+        last, k = then.astype(float) - earlier.astype(float), max(1, r // 10)
+        found["delta_cosine"] = (D * last).sum() / np.linalg.norm(D) / np.linalg.norm(last)
+        (Ua, _, Va), (Ub, _, Vb) = (np.linalg.svd(x, full_matrices=False) for x in (D, last))
+        found["delta_overlap_out"] = ((Ua[:, :k].T @ Ub[:, :k]) ** 2).sum() / k / (k / m)
+        found["delta_overlap_in"] = ((Va[:k] @ Vb[:k].T) ** 2).sum() / k / (k / n)
+    return found
+
+
+@pytest.mark.parametrize("kind", ["query", "dense_h_to_4h", "dense_4h_to_h", "embed_in"])
+def test_update_by_brute_force(chain, kind):
+    layer = -1 if kind == "embed_in" else 1
+    with nla.load(chain, step=2) as weights:
+        matrix = weights.matrix(kind, layer)
+        now, then, earlier = (m.weight.numpy() for m in (matrix, matrix.previous, matrix.previous.previous))
+        found = nla.update(matrix)
+    for name, value in brute(now, then, earlier).items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6, err_msg=name)
+
+
+def test_update_of_random_noise_is_random_everywhere(tmp_path):
+    """Independent Gaussian updates have every share 1, cosine 0 and ranks of a random matrix."""
+    found = []
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        one, two, three = (torch.randn(300, 120, generator=generator) for _ in range(3))
+        found.append(nla.update(series(one, one + two, one + two + three)))
+    mean = {k: np.mean([f[k] for f in found], axis=0) for k in found[0]}
+    np.testing.assert_allclose(mean["delta_deciles_out"], 1, atol=0.1)
+    np.testing.assert_allclose(mean["delta_deciles_in"], 1, atol=0.1)
+    assert mean["delta_overlap_out"] == pytest.approx(1, abs=0.25) and mean["delta_overlap_in"] == pytest.approx(1, abs=0.25)
+    assert abs(mean["delta_cosine"]) < 0.02 and mean["delta_diagonal"] == pytest.approx(1, abs=0.3)
+    assert mean["delta_stable_rank_relative"] == pytest.approx(1, abs=0.03)
+    assert mean["delta_effective_rank_relative"] == pytest.approx(1, abs=0.03)
+
+
+def series(*values):
+    """The last of a series of matrices, each knowing the one before."""
+    matrix = None
+    for step, value in enumerate(values):
+        before, matrix = matrix, nla.Matrix("dense", 0, step, value)
+        matrix.__dict__["previous"] = before
+    return matrix
+
+
+def test_update_in_known_places():
+    torch.manual_seed(0)
+    U, _ = torch.linalg.qr(torch.randn(60, 40, dtype=torch.float64))
+    V, _ = torch.linalg.qr(torch.randn(40, 40, dtype=torch.float64))
+    s = torch.linspace(10, 1, 40, dtype=torch.float64)
+    W = U * s @ V.T
+    for k, end in ((0, "top"), (39, "bottom")):  # along one pair of singular vectors
+        found = nla.update(series(W, W + 0.1 * torch.outer(U[:, k], V[:, k])))
+        assert found[f"delta_{end}_out"] == pytest.approx(60 / 4) and found[f"delta_{end}_in"] == pytest.approx(40 / 4)
+        assert found["delta_stable_rank"] == pytest.approx(1) and found["delta_diagonal"] == pytest.approx(60)
+        assert found["delta_norm"] == pytest.approx(0.1 / float(s.norm()))
+    decayed = nla.update(series(W, 0.9 * W))
+    assert decayed["delta_along"] == pytest.approx(-1) and decayed["delta_norm"] == pytest.approx(0.1)
+
+
+def test_update_counts_changed_entries_in_the_coarser_dtype():
+    then = torch.ones(8, 8, dtype=torch.float16)
+    now = then.float().clone()
+    now[0] += 1e-5  # lost in half precision
+    now[1] += 0.5
+    assert nla.update(series(then, now))["delta_changed"] == 1 / 8
+    assert nla.update(series(then.float(), now))["delta_changed"] == 2 / 8
+
+
+def test_no_update_and_odd_shapes():
+    zero = nla.update(series(torch.randn(5, 4), torch.zeros(5, 4)))
+    assert zero["delta_along"] == pytest.approx(-1) and zero["delta_norm"] == pytest.approx(1)
+    same = nla.update(series(torch.ones(5, 4), torch.ones(5, 4)))
+    assert same["delta_norm"] == 0 and same["delta_changed"] == 0 and np.isnan(same["delta_along"])
+    row = nla.update(series(torch.ones(1, 4), torch.ones(1, 4) * 2, torch.ones(1, 4) * 3))
+    assert row["delta_norm"] == 0.5 and row["delta_cosine"] == pytest.approx(1)
+    assert nla.update(series(torch.ones(3, 3))) == {}
+    from_zero = nla.update(series(torch.zeros(5, 4), torch.ones(5, 4)))
+    assert from_zero["delta_norm"] == np.inf
+
+
+def test_resized_vocabulary_is_compared_on_common_rows(chain, ladder):
+    def shorter(name, tensor):
+        return tensor[:90] if name.endswith(("embed_in.weight", "embed_out.weight", "lm_head.weight")) else tensor
+
+    with nla.load(chain, step=1) as weights:
+        matrix = weights.matrix("embed_in")
+        now, then = matrix.weight[:90].numpy(), matrix.previous.weight[:90].numpy()
+    change(ladder / "step20", shorter)
+    config = json.loads((ladder / "step20" / "config.json").read_text()) | {"vocab_size": 90}
+    (ladder / "step20" / "config.json").write_text(json.dumps(config))
+    table = nla.scan(chain, nla.update, kinds=["embed_in"])
+    assert list(table.rows) == [97, 90, 97] and list(table.delta_rows[1:]) == [90, 90]
+    assert table.delta_norm[1] == pytest.approx(brute(now, then)["delta_norm"], rel=1e-12)
+    assert table[table.step == 2].delta_cosine.notna().all()
+
+
+def test_a_damaged_stage_is_left_out(chain, ladder):
+    change(ladder / "step20", lambda name, t: t * math.nan if name.endswith("layers.0.mlp.dense_h_to_4h.weight") else t)
+    table = nla.scan(chain, nla.update).set_index(["kind", "layer", "step"]).sort_index()
+    assert not table.finite["dense_h_to_4h", 0, 1] and np.isnan(table.delta_norm["dense_h_to_4h", 0, 2])
+    assert table.delta_norm["dense_h_to_4h", 1, 2] > 0
