@@ -1,6 +1,7 @@
 """How the weight matrices of large language models change while the models are trained."""
 
 from nla import figures, nulls
+from nla.audit import audit
 from nla.families import KINDS, split_heads
 from nla.matrices import Matrix, Weights, load
 from nla.measures import norms
@@ -15,6 +16,7 @@ __all__ = [
     "CheckpointError",
     "Matrix",
     "Weights",
+    "audit",
     "checkpoints",
     "figures",
     "history",
