@@ -32,12 +32,12 @@ FILES := $(if $(filter demo,$(MODEL)),$(wildcard nla/demo/step*/*),$(wildcard $(
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
-.PHONY: help setup all scan notebooks figures test check lint demo report clean address lab
+.PHONY: help setup all audit scan notebooks figures test check lint demo report clean address lab
 .DEFAULT_GOAL := help
 .SECONDARY:
 
 help: ## list the targets
-	@echo "make all [MODEL=demo|FOLDER] [STEPS=all|log|k|a,b,c]   run the series; make test checks the project"
+	@echo "make all [MODEL=demo|FOLDER|pythia-1b|ORG/NAME] [STEPS=all|log|k|a,b,c]   run the series; make test checks the project"
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -56,18 +56,22 @@ $(NLA_BUILD)/.setup: pyproject.toml
 
 all: report ## run every notebook on MODEL: build/MODEL/, figures/MODEL/ and build/MODEL/report/index.html
 
+audit: | $(SETUP) ## list which revisions of MODEL are missing, stale, duplicate or mixed; fetches nothing
+	@$(PY) -m nla audit '$(MODEL)'
+
 scan: $(OUT)/.scanned ## measure every checkpoint of MODEL in one pass, with a progress bar
 
 # What MODEL and STEPS are, said in one line before anything is written: an unknown name ends everything here.
+# Before version 4.4, make does not hand variables of its command line to $(shell).
+GIVEN := $(foreach v,HF_ENDPOINT HF_HOME HF_HUB_CACHE HF_HUB_OFFLINE HF_TOKEN,$(if $(filter command,$(origin $v)),$v='$($v)'))
 $(OUT)/.steps-$(STEPS): | $(SETUP)
-	$(eval SAID := $(shell $(PY) -m nla check '$(MODEL)' --steps '$(STEPS)' 2>&1))
+	$(eval SAID := $(shell $(GIVEN) $(PY) -m nla check '$(MODEL)' --steps '$(STEPS)' 2>&1))
 	$(if $(findstring nla:,$(SAID)),$(error $(SAID)),$(info $(SAID)))
 	@mkdir -p $(@D) && rm -f $(@D)/.steps-* && touch '$@'
 
-# Exit status 3: some checkpoints could not be read, and are named; the rest goes on.
+# Exit status 3: some checkpoints could not be had, and are named; the rest goes on, and the next run asks for them again.
 $(OUT)/.scanned: $(SOURCES) $(FILES) | $(SETUP)
-	@$(PY) -m nla scan '$(MODEL)' --steps '$(STEPS)' || [ $$? -eq 3 ]
-	@touch $@
+	@$(PY) -m nla scan '$(MODEL)' --steps '$(STEPS)' && touch $@ || { [ $$? -eq 3 ] && touch -t 200001010000 $@; }
 
 $(OUT)/.scanned: $(OUT)/.steps-$(STEPS)
 

@@ -18,6 +18,7 @@ from nla import (
     unimodality,
 )
 from nla.alpha_checks import verdicts
+from nla.audit import audit
 from nla.distributions import gini, hoyer, weibull, weibull_plot
 from nla.families import KINDS, split_heads
 from nla.matrices import Matrix, Weights, load
@@ -69,6 +70,7 @@ __all__ = [
     "alpha_plots",
     "angle_plots",
     "angles",
+    "audit",
     "bulk_sigma",
     "checkpoints",
     "claims",

@@ -1,4 +1,4 @@
-"""What the Makefile calls: python -m nla check | scan | report MODEL. Errors are one line."""
+"""What the Makefile calls: python -m nla check | audit | scan | report MODEL. Errors are one line."""
 
 import argparse
 import sys
@@ -10,6 +10,18 @@ def check(options):
 
     ladder = choose(checkpoints(options.model), options.steps)
     print(f"{options.model}: {len(ladder)} checkpoints, steps {ladder[0].step} to {ladder[-1].step}")
+
+
+def audit(options):
+    """List which revisions of MODEL are missing, stale, duplicate or mixed, before anything is fetched."""
+    from nla.audit import audit
+
+    table = audit(options.model)
+    counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
+    print(f"{options.model}: {len(table)} revisions, {counts}")
+    odd = table[table.status != "ok"]
+    if len(odd):
+        print(odd.drop(columns="stage").fillna("").to_string(index=False))
 
 
 def scan(options):
@@ -33,7 +45,7 @@ def report(options):
 def main():
     parser = argparse.ArgumentParser(prog="python -m nla", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, scan, report):
+    for command in (check, audit, scan, report):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.add_argument("model")
         sub.add_argument("--steps", default="all", help="all, log, k for every k-th, or a,b,c")

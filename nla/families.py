@@ -1,31 +1,217 @@
 """The one table of model families: which tensor on disk holds which kind of matrix, and how it is cut out of it."""
 
 from collections import namedtuple
+from dataclasses import dataclass, replace
 
 KINDS = ("query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h", "embed_in", "gate", "embed_out")
 EMBEDDINGS = ("embed_in", "embed_out")
 HEADED = ("query", "key", "value", "dense")
+QKV = ("query", "key", "value")
 
-Part = namedtuple("Part", "name index", defaults=(None,))  # index: which of q, k, v in a tensor fused per head
+SHAPES = {  # (out, in) of each kind, in the sizes that config.json gives
+    "query": ("heads", "hidden"),
+    **dict.fromkeys(("key", "value"), ("key_heads", "hidden")),
+    "dense": ("hidden", "heads"),
+    **dict.fromkeys(("gate", "dense_h_to_4h"), ("inner", "hidden")),
+    "dense_4h_to_h": ("hidden", "inner"),
+    **dict.fromkeys(EMBEDDINGS, ("vocabulary", "embedding")),
+}
+READS = {  # which norm's output a kind reads
+    **dict.fromkeys(QKV, "attention"),
+    **dict.fromkeys(("dense_h_to_4h", "gate"), "mlp"),
+    "embed_out": "head",
+}
 
-FAMILIES = {
-    "gpt_neox": {
-        "layer": "gpt_neox.layers.{layer}.",
-        "query": Part("attention.query_key_value.weight", 0),
-        "key": Part("attention.query_key_value.weight", 1),
-        "value": Part("attention.query_key_value.weight", 2),
-        "dense": Part("attention.dense.weight"),
-        "dense_h_to_4h": Part("mlp.dense_h_to_4h.weight"),
-        "dense_4h_to_h": Part("mlp.dense_4h_to_h.weight"),
-        "embed_in": Part("gpt_neox.embed_in.weight"),
-        "embed_out": Part("embed_out.weight"),
-        "norms": {
-            **dict.fromkeys(("query", "key", "value"), "input_layernorm"),
-            "dense_h_to_4h": "post_attention_layernorm",
-            "embed_out": "gpt_neox.final_layer_norm",
-        },
-        "centred": True,
+Before = namedtuple("Before", "name first", defaults=(None,))  # norm of the layer before; `first`: before layer 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """The module that holds a kind, where it is not simply a Linear of that kind alone.
+
+    Parameters
+    ----------
+    module : str
+    shared : tuple of str
+        The kinds stacked in it along its outputs, in order; within each head in turn if `per_head`.
+    per_head : bool
+    transposed : bool
+        Stored (in, out), as GPT-2's Conv1D is.
+    also : tuple of str
+        Other names that the module goes by.
+    """
+
+    module: str
+    shared: tuple = ()
+    per_head: bool = False
+    transposed: bool = False
+    also: tuple = ()
+
+
+@dataclass(frozen=True)
+class Family:
+    """One row of the table.
+
+    Parameters
+    ----------
+    prefixes : tuple of str
+        What may stand before every name in the file, in the order in which it is looked for.
+    layer : str
+        What stands before the names within layer ``{}``.
+    parts : dict
+        Kind -> module or `Part`. The embeddings' stand outside the layers, with or without the prefix.
+    norms : dict
+        "attention", "mlp", "head" -> the norm whose output that reads; no entry where it reads something else.
+    post_norms : dict, optional
+        The same where config.json says ``do_layer_norm_before: false``.
+    centred : bool
+        LayerNorm removes the mean; RMSNorm (False) does not.
+    learned : bool
+        The norms have parameters.
+    offset : int
+        What the model adds to the gain in the file.
+    tied : bool
+        One matrix serves as both embeddings unless config.json says otherwise.
+    grouped : bool
+        config.json may give a number of key-value heads, and the size of a head.
+    inner : (str, int or None)
+        What config.json calls the width of the MLP, and the multiple of hidden that it is where that is silent.
+    """
+
+    prefixes: tuple
+    layer: str
+    parts: dict
+    norms: dict
+    post_norms: dict | None = None
+    centred: bool = True
+    learned: bool = True
+    offset: int = 0
+    tied: bool = False
+    grouped: bool = False
+    inner: tuple = ("intermediate_size", None)
+
+
+GPT_NEOX = Family(
+    prefixes=("gpt_neox.", ""),
+    layer="layers.{}.",
+    parts={
+        **dict.fromkeys(QKV, Part("attention.query_key_value", QKV, per_head=True)),
+        "dense": "attention.dense",
+        "dense_h_to_4h": "mlp.dense_h_to_4h",
+        "dense_4h_to_h": "mlp.dense_4h_to_h",
+        "embed_in": "embed_in",
+        "embed_out": Part("embed_out", also=("lm_head",)),  # the latter in memory, from transformers 5.15
     },
+    norms={"attention": "input_layernorm", "mlp": "post_attention_layernorm", "head": "final_layer_norm"},
+)
+BLOOM = replace(
+    GPT_NEOX,
+    prefixes=("transformer.", ""),
+    layer="h.{}.",
+    parts=GPT_NEOX.parts
+    | dict.fromkeys(QKV, Part("self_attention.query_key_value", QKV, per_head=True))
+    | {"dense": "self_attention.dense", "embed_in": "word_embeddings", "embed_out": "lm_head"},
+    norms=GPT_NEOX.norms | {"head": "ln_f"},
+    tied=True,
+    inner=("n_inner", 4),
+)
+GPT2 = Family(
+    prefixes=("transformer.", ""),
+    layer="h.{}.",
+    parts={
+        **dict.fromkeys(QKV, Part("attn.c_attn", QKV, transposed=True)),
+        "dense": Part("attn.c_proj", transposed=True),
+        "dense_h_to_4h": Part("mlp.c_fc", transposed=True),
+        "dense_4h_to_h": Part("mlp.c_proj", transposed=True),
+        "embed_in": "wte",
+        "embed_out": "lm_head",
+    },
+    norms={"attention": "ln_1", "mlp": "ln_2", "head": "ln_f"},
+    tied=True,
+    inner=("n_inner", 4),
+)
+OPT = Family(
+    prefixes=("model.", ""),
+    layer="decoder.layers.{}.",
+    parts={
+        "query": "self_attn.q_proj",
+        "key": "self_attn.k_proj",
+        "value": "self_attn.v_proj",
+        "dense": "self_attn.out_proj",
+        "dense_h_to_4h": "fc1",
+        "dense_4h_to_h": "fc2",
+        "embed_in": "decoder.embed_tokens",
+        "embed_out": "lm_head",
+    },
+    norms={"attention": "self_attn_layer_norm", "mlp": "final_layer_norm", "head": "decoder.final_layer_norm"},
+    post_norms={
+        "attention": Before("final_layer_norm"),
+        "mlp": "self_attn_layer_norm",
+        "head": Before("final_layer_norm"),
+    },
+    tied=True,
+    inner=("ffn_dim", None),
+)
+BERT = Family(
+    prefixes=("bert.", ""),
+    layer="encoder.layer.{}.",
+    parts={
+        "query": "attention.self.query",
+        "key": "attention.self.key",
+        "value": "attention.self.value",
+        "dense": "attention.output.dense",
+        "dense_h_to_4h": "intermediate.dense",
+        "dense_4h_to_h": "output.dense",
+        "embed_in": "embeddings.word_embeddings",
+        "embed_out": Part("cls.predictions.decoder", also=("cls.predictions",)),  # the latter holds its bias
+    },
+    norms={
+        "attention": Before("output.LayerNorm", first="embeddings.LayerNorm"),
+        "mlp": "attention.output.LayerNorm",
+        "head": "cls.predictions.transform.LayerNorm",
+    },
+    tied=True,
+)
+LLAMA = Family(
+    prefixes=("model.", ""),
+    layer="layers.{}.",
+    parts={
+        "query": "self_attn.q_proj",
+        "key": "self_attn.k_proj",
+        "value": "self_attn.v_proj",
+        "dense": "self_attn.o_proj",
+        "gate": "mlp.gate_proj",
+        "dense_h_to_4h": "mlp.up_proj",
+        "dense_4h_to_h": "mlp.down_proj",
+        "embed_in": "embed_tokens",
+        "embed_out": "lm_head",
+    },
+    norms={"attention": "input_layernorm", "mlp": "post_attention_layernorm", "head": "norm"},
+    centred=False,
+    grouped=True,
+)
+PHI3 = replace(
+    LLAMA,
+    parts=LLAMA.parts
+    | dict.fromkeys(QKV, Part("self_attn.qkv_proj", QKV))
+    | dict.fromkeys(("gate", "dense_h_to_4h"), Part("mlp.gate_up_proj", ("gate", "dense_h_to_4h"))),
+)
+OLMO2 = replace(LLAMA, norms={"head": "norm"})  # normalises what the blocks put out
+GEMMA = replace(LLAMA, tied=True, offset=1)
+GEMMA2 = replace(GEMMA, norms=LLAMA.norms | {"mlp": "pre_feedforward_layernorm"})
+
+FAMILIES = {  # by the model_type of config.json
+    "gpt_neox": GPT_NEOX,
+    "bloom": BLOOM,
+    "gpt2": GPT2,
+    "opt": OPT,
+    "bert": BERT,
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), LLAMA),
+    "phi3": PHI3,
+    "olmo": replace(LLAMA, centred=True, learned=False),
+    **dict.fromkeys(("olmo2", "olmo3"), OLMO2),
+    "gemma": GEMMA,
+    **dict.fromkeys(("gemma2", "gemma3_text"), GEMMA2),
 }
 
 

@@ -1,6 +1,6 @@
 """Named tensors -> Matrix objects, with what their measures share computed once."""
 
-from collections import namedtuple
+import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -8,11 +8,13 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from nla import models, pairs, spectra
-from nla.families import EMBEDDINGS, FAMILIES, HEADED, KINDS, split_heads
+from nla import hub, models, pairs, spectra
+from nla.families import KINDS
+from nla.layout import Layout, Norm
+from nla.patience import Unavailable
 from nla.weights import CheckpointError, Tensors, read_config
 
-Norm = namedtuple("Norm", "gain bias centred")  # float32 (d_model,) each; centred: the mean is removed
+_opening = threading.Lock()  # so that threads with one wish open a neighbour once
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +28,8 @@ class Matrix:
     weight : torch.Tensor
         (out, in) as ``torch.nn.Linear`` stores it, in the dtype of the file.
     heads : int or None
-        Attention heads whose rows (query, key, value) or columns (dense) this matrix stacks; else None.
+        Attention heads whose rows (query, key, value) or columns (dense) this matrix stacks; else None. Key and value
+        may have fewer than query and dense (grouped-query attention).
     """
 
     kind: str
@@ -142,7 +145,7 @@ class Matrix:
 
     @cached_property
     def norm(self):
-        """The LayerNorm whose output this matrix reads, as `Norm`, or None where it reads something else."""
+        """The LayerNorm or RMSNorm whose output this matrix reads, as `Norm`; None where it reads something else."""
         return self._weights and self._weights.norm(self.kind, self.layer)
 
     def sibling(self, kind):
@@ -162,33 +165,46 @@ class Weights:
         The model's checkpoints in order, for what compares this one with the first, the previous or the last.
     device : str
     shared : dict, optional
-        Open `Weights` by checkpoint, kept by the caller for longer than this one lives.
+        Other `Weights` by checkpoint, or why there are none, kept by the caller for longer than this one lives.
     """
 
     def __init__(self, checkpoint, ladder=None, device="cpu", shared=None):
         self.checkpoint, self.ladder, self.device = checkpoint, ladder or [checkpoint], device
-        self.shared = {} if shared is None else shared
         self.memo = {}  # what Matrix.remember keeps
-        self.tensors = Tensors(checkpoint.path)
-        self.config = read_config(checkpoint.path)
-        self.family = FAMILIES.get(getattr(self.config, "model_type", None))
-        if self.family is None:
-            known = ", ".join(FAMILIES)
-            raise CheckpointError(f"{checkpoint.path}: model_type is not one of {known}; add a row to nla.families")
+        self.shared, self.asked = {} if shared is None else shared, set()
+        small, shard = hub.one_by_one(checkpoint)
+        with hub.held(checkpoint, small) as folder:  # once open, the files may go
+            name = f"{checkpoint.repo}@{checkpoint.revision}" if checkpoint.repo else folder
+            self.tensors = Tensors(folder, name, shard)
+            self.config = read_config(folder)
+            self.layout = Layout(self.config, self.tensors)
 
     def neighbour(self, which):
-        """The `Weights` of the initial, previous or final checkpoint of the ladder, or None before the first."""
-        place = self.ladder.index(self.checkpoint)
-        place = {"initial": 0, "previous": place - 1, "final": len(self.ladder) - 1}[which]
-        if place < 0:
+        """The `Weights` of the initial, previous or final checkpoint of the ladder; None before the first.
+
+        The nearest that can be read; one that could be read but not be fetched this time is an error.
+        """
+        self.asked.add(which)
+        for wanted in models.neighbours(self.ladder, self.checkpoint, which):
+            if wanted == self.checkpoint:
+                return self
+            with _opening:
+                if wanted not in self.shared:
+                    self.shared[wanted] = self._open(wanted)
+            if isinstance(self.shared[wanted], Unavailable):
+                raise Unavailable(str(self.shared[wanted]))
+            if self.shared[wanted]:
+                return self.shared[wanted]
+        return None
+
+    def _open(self, checkpoint):
+        """`Weights`, or the error where it could not be fetched this time, or None where it cannot be read."""
+        try:
+            return Weights(checkpoint, self.ladder, self.device, self.shared)
+        except Unavailable as error:
+            return error
+        except CheckpointError:
             return None
-        wanted = self.ladder[place]
-        if wanted == self.checkpoint:
-            return self
-        if wanted not in self.shared:
-            # setdefault: two threads may come here at once, and what they remember must end in one place.
-            self.shared.setdefault(wanted, Weights(wanted, self.ladder, self.device, self.shared))
-        return self.shared[wanted]
 
     def __enter__(self):
         return self
@@ -199,7 +215,7 @@ class Weights:
     @property
     def layers(self):
         """Number of layers, from the config."""
-        return self.config.num_hidden_layers
+        return self.layout.layers
 
     def index(self, kinds=None, layers=None):
         """[(kind, layer)] of the matrices of this checkpoint, embeddings last; both arguments restrict it."""
@@ -209,47 +225,40 @@ class Weights:
         for layer in layers or ():
             if layer not in range(-1, self.layers):
                 raise ValueError(f"layer {layer} is not in 0..{self.layers - 1} (-1: embeddings)")
-        inner = [k for k in KINDS if k in self.family and k not in EMBEDDINGS]
-        outer = [k for k in EMBEDDINGS if k in self.family and not (k == "embed_out" and self._tied)]
-        pairs = [(k, layer) for layer in range(self.layers) for k in inner] + [(k, -1) for k in outer]
+        pairs = self.layout.index
         return [(k, n) for k, n in pairs if (kinds is None or k in kinds) and (layers is None or n in layers)]
-
-    @property
-    def _tied(self):
-        return getattr(self.config, "tie_word_embeddings", False)
 
     def matrix(self, kind, layer=-1):
         """The matrix of this `kind` in this `layer` (embeddings: -1)."""
-        if (kind, layer) not in self.index():
-            self.index([kind], [layer])  # says what is wrong with the name
-            raise ValueError(f"{self.checkpoint.model} has no {kind} in layer {layer}")
-        part = self.family[kind]
-        weight = self.tensors[self._name(part.name, layer)]
-        heads = self.config.num_attention_heads if kind in HEADED else None
-        if part.index is not None:
-            weight = split_heads(weight, heads, part.index)
-        return Matrix(kind, layer, self.checkpoint.step, weight.to(self.device), heads, self)
+        self._require(kind, layer)
+        weight = self.layout.weight(kind, layer).to(self.device)
+        return Matrix(kind, layer, self.checkpoint.step, weight, self.layout.heads.get(kind), self)
 
     def bias(self, kind, layer=-1):
         """What is added to the product with the matrix of this `kind`, float32 (out,), or None where nothing is."""
-        part = self.family[kind]
-        name = self._name(part.name, layer).removesuffix("weight") + "bias"
-        if name not in self.tensors:
-            return None
-        bias = self.tensors[name].float().to(self.device)
-        return bias if part.index is None else split_heads(bias, self.config.num_attention_heads, part.index)
+        self._require(kind, layer)
+        bias = self.layout.bias(kind, layer)
+        return None if bias is None else bias.float().to(self.device)
 
     def norm(self, kind, layer=-1):
-        """The LayerNorm whose output the matrix of this `kind` reads, as `Norm`, or None."""
-        if kind not in self.family["norms"]:
-            return None
-        name = self._name(self.family["norms"][kind], layer)
-        gain = self.tensors[f"{name}.weight"].float().to(self.device)
-        bias = self.tensors[f"{name}.bias"].float().to(self.device) if f"{name}.bias" in self.tensors else None
-        return Norm(gain, bias, self.family["centred"])
+        """The LayerNorm or RMSNorm whose output the matrix of this `kind` reads, as `Norm`, or None.
 
-    def _name(self, name, layer):
-        return ("" if layer < 0 else self.family["layer"].format(layer=layer)) + name
+        The gain is what the model multiplies by: for Gemma, 1 + the tensor in the file. That of embed_out is there
+        also where embed_in does its work.
+        """
+        if (kind, layer) != ("embed_out", -1):
+            self._require(kind, layer)
+        norm = self.layout.norm(kind, layer)
+        return norm and Norm(*(v.to(self.device) if torch.is_tensor(v) else v for v in norm))
+
+    def _require(self, kind, layer):
+        if (kind, layer) not in self.index():
+            self.index([kind], [layer])  # says what is wrong with the name
+            raise ValueError(f"{self.checkpoint.model} has no {kind} in layer {layer}")
+
+    def place(self, kind, layer):
+        """A name for the file that holds a matrix, where files are opened one at a time."""
+        return self.tensors.place(self.layout.tensor_name(kind, layer))
 
     def matrices(self, kinds=None, layers=None):
         """Iterate over the matrices, read one at a time, embeddings last; both arguments restrict it."""
@@ -260,5 +269,7 @@ class Weights:
 def load(model, step=None):
     """Open one checkpoint of `model` (its last if `step` is None) as `Weights`."""
     ladder = models.checkpoints(model)
-    with Weights(models.at_step(ladder, step), ladder) as weights:
+    checkpoint = models.at_step(ladder, step)
+    hub.evict(ladder, keep=(ladder[0], ladder[-1], checkpoint))
+    with Weights(checkpoint, ladder) as weights:
         yield weights

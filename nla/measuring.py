@@ -1,5 +1,6 @@
 """Measures of the matrices of one open checkpoint -> rows: threads over matrices, one BLAS thread each."""
 
+import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,21 +16,24 @@ KEYS = ["model", "revision", "step", "stage", "layer", "kind", "rows", "cols", "
 
 
 def rows(weights, measures, kinds, layers, workers):
-    """[(what identifies the matrix, {measure: its dict})] of the matrices of `weights`, in their order."""
+    """([(what identifies the matrix, {measure: its dict})], hash of the entries) of matrices of `weights`, in order."""
     tasks = weights.index(kinds, layers)
     workers = max(1, min(workers, len(tasks)))
     with one_thread_each(workers), ThreadPoolExecutor(workers) as pool:
-        # Embeddings first: they are the largest, and the small ones fill the gaps at the end.
-        futures = {t: pool.submit(_measure, weights, *t, measures) for t in sorted(tasks, key=lambda t: t[1] >= 0)}
+        # Embeddings first: they are the largest, and the small ones fill the gaps at the end. File by file, though.
+        order = sorted(tasks, key=lambda t: (weights.place(*t), t[1] >= 0))
+        futures = {t: pool.submit(_measure, weights, *t, measures) for t in order}
         try:
-            return [futures[t].result() for t in tasks]
+            found = [futures[t].result() for t in tasks]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+    entries = hashlib.sha256("".join(sha for *_, sha in found).encode()).hexdigest()[:16]
+    return [(row, results) for row, results, _ in found], entries
 
 
 def _measure(weights, kind, layer, measures):
-    """(what identifies the matrix, {measure: its dict}) of one matrix."""
+    """(what identifies the matrix, {measure: its dict}, hash of the entries) of one matrix."""
     matrix, checkpoint = weights.matrix(kind, layer), weights.checkpoint
     row = dict(model=checkpoint.model, revision=checkpoint.revision, step=checkpoint.step, stage=checkpoint.stage)
     row |= dict(layer=layer, kind=kind, rows=matrix.shape[0], cols=matrix.shape[1], finite=matrix.finite)
@@ -43,7 +47,8 @@ def _measure(weights, kind, layer, measures):
             except Exception as error:
                 error.add_note(f"in {store.name_of(measure)} of {kind}, layer {layer}, {checkpoint.revision}")
                 raise
-    return row, results
+    entries = matrix.weight.contiguous().view(torch.uint8).cpu().numpy()
+    return row, results, hashlib.sha256(entries).hexdigest()
 
 
 def _flat(result, measure):

@@ -1,6 +1,5 @@
-"""MODEL -> its ordered checkpoints: the embedded demo, or a folder (a ladder of step*/ folders, or one checkpoint)."""
+"""MODEL -> its ordered checkpoints: the embedded demo, a folder (a ladder or one checkpoint), or a model on the Hub."""
 
-import difflib
 import json
 import re
 from dataclasses import dataclass
@@ -8,42 +7,67 @@ from pathlib import Path
 
 import numpy as np
 
-from nla import recipes, stages
-from nla.slug import slug
-from nla.weights import CheckpointError, weight_files
+from nla import hub, ladders, listing, recipes, stages
+from nla.ladders import unknown
+from nla.slug import slug as slug
+from nla.weights import FORMATS
 
 DEMO = Path(__file__).parent / "demo"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One saved state of a model: which, at which training step, and the folder that holds it."""
+    """One saved state of a model: which, at which training step, and where its files are or will be.
+
+    Parameters
+    ----------
+    model, revision : str
+        MODEL, and the name of this state of it: a folder's, or a revision's on the Hub.
+    step : int
+    stage : str
+    folder : Path
+        Holds the files; those of the Hub only once they were fetched.
+    repo, commit : str or None
+        Where on the Hub; None for a folder of one's own.
+    """
 
     model: str
     revision: str
     step: int
     stage: str
-    path: Path
+    folder: Path
+    repo: str | None = None
+    commit: str | None = None
 
-
-def unknown(what, name, choices):
-    """One line that names the nearest of the valid choices."""
-    near = difflib.get_close_matches(str(name), [str(c) for c in choices], n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(map(str, choices))}"
-    return f"unknown {what} {str(name)!r}: {hint}"
+    @property
+    def path(self):
+        """The folder with all its files on this disk, fetched from the Hub if need be."""
+        return hub.fetch(self)
 
 
 def checkpoints(model):
     """All checkpoints of MODEL, a list of `Checkpoint` in the order of training.
 
-    MODEL is ``demo``, a folder with ``step*/`` checkpoints, the folder of one checkpoint, or a chain of stages such as
-    ``base>sft>dpo`` of these (see `nla.stages`).
+    MODEL is ``demo``; a folder with ``step*/`` checkpoints, or of one checkpoint; a name such as ``pythia-1b``,
+    ``pythia-410m-deduped``, ``pythia-70m-seed3``, ``opt-13b``; or org/name on the Hub. One revision alone is
+    name@revision. A chain of stages is ``base>sft>dpo`` of any of these (see `nla.stages`). Nothing is fetched yet.
     """
     if stages.is_chain(model):
         return stages.checkpoints(model, checkpoints)
     folder = DEMO if model == "demo" else Path(model).expanduser()
-    if not folder.is_dir():
-        raise ValueError(f"unknown model {model!r}: neither demo nor a folder on this machine")
+    if folder.is_dir():
+        return _in_folder(model, folder)
+    if not ladders.known(model):
+        near = unknown("model", model, ["demo", *ladders.SHORT])
+        none = f"unknown model {str(model)!r}: neither demo nor a folder here, nor a name like pythia-70m or org/name"
+        raise ValueError(near if "did you mean" in near else none)
+    return [
+        Checkpoint(model, r.revision, r.step, r.stage, listing.folder(r.repo, r.commit), r.repo, r.commit)
+        for r in ladders.rungs(model)
+    ]
+
+
+def _in_folder(model, folder):
     steps = {}
     for path in folder.iterdir():
         match = re.match(r"step[-_]?(\d+)", path.name)
@@ -53,10 +77,8 @@ def checkpoints(model):
             steps[int(match[1])] = path
     if steps:
         return [Checkpoint(model, steps[s].name, s, "pretraining", steps[s]) for s in sorted(steps)]
-    try:
-        weight_files(folder)
-    except CheckpointError:
-        raise ValueError(f"{folder} holds neither step*/ folders nor the weights of one checkpoint") from None
+    if not any((folder / name).is_file() for pair in FORMATS for name in pair):
+        raise ValueError(f"{folder} holds neither step*/ folders nor the weights of one checkpoint")
     return [Checkpoint(model, folder.name, 0, "pretraining", folder)]
 
 
@@ -70,6 +92,16 @@ def at_step(ladder, step):
     steps = [c.step for c in ladder]
     near = sorted(steps, key=lambda s: abs(s - step))[:3]
     raise ValueError(f"{ladder[0].model} has no step {step}; the nearest are {', '.join(map(str, sorted(near)))}")
+
+
+def neighbours(ladder, checkpoint, which):
+    """Seen from `checkpoint`, the candidates for the initial, previous or final one of `ladder`, the right one first.
+
+    Those that hold no weights at all are passed over; the others follow in case a file turns out unreadable.
+    """
+    place = ladder.index(checkpoint)
+    candidates = {"initial": ladder, "previous": ladder[:place][::-1], "final": ladder[::-1]}[which]
+    return (c for c in candidates if c == checkpoint or listing.has_weights(c))
 
 
 def choose(ladder, steps="all"):
@@ -103,7 +135,7 @@ def history(model):
     """What training left beside a ladder (recipe, losses by step), or None where there is no history.json."""
     if stages.is_chain(model):  # several trainings, each with its own: see stages.record
         return None
-    path = checkpoints(model)[0].path.parent / "history.json"
+    path = checkpoints(model)[0].folder.parent / "history.json"
     return json.loads(path.read_text()) if path.is_file() else None
 
 

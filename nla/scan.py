@@ -1,18 +1,17 @@
 """Measures x matrices x checkpoints -> one tidy table; what is on disk is read, only the rest is computed."""
 
-import hashlib
 import os
 import warnings
 
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
+from filelock import Timeout
 from tqdm.auto import tqdm
 
-from nla import measuring, models, store
-from nla.matrices import Weights
+from nla import hub, measuring, models
+from nla.job import Job
 from nla.measuring import KEYS
-from nla.weights import CheckpointError, weight_files
+from nla.weights import CheckpointError
 
 
 def scan(
@@ -27,6 +26,9 @@ def scan(
     progress=True,
 ):
     """One row per matrix and checkpoint, with the columns of every measure.
+
+    Checkpoints on the Hub are streamed: the next one is fetched while this one is measured, and those before it are
+    evicted; see `nla.hub`.
 
     Parameters
     ----------
@@ -59,110 +61,48 @@ def scan(
     """
     measures = [measures] if callable(measures) else list(measures)
     ladder = models.checkpoints(model)
-    job = _Job(model, measures, kinds, layers, _device(device), workers or measuring.cores(), refresh, ladder)
+    job = Job(model, measures, kinds, layers, _device(device), workers or measuring.cores(), refresh, ladder)
     chosen = job.plan(models.choose(ladder, steps))
-    tables, busy, failed = {}, [], {}
-    quiet = not progress or os.environ.get("TQDM_DISABLE", "0") != "0"  # tqdm's notebook bar does not ask
-    with tqdm(total=len(chosen), desc=model, unit="checkpoint", disable=quiet) as bar:
+    tables, failed = job.known(chosen)
+    left = [c for c in chosen if c not in tables and c.revision not in failed]
+    if progress and left:
+        job.announce(left)
+    copies, busy = job.find_copies(left), []
+    done = len(chosen) - len(left) + len(copies)
+    off = not progress or os.environ.get("TQDM_DISABLE", "0") != "0"  # tqdm's notebook bar does not ask
+    # The bar counts copies as done from the start, so that its time left is that of what must be measured.
+    with tqdm(total=len(chosen), initial=done, desc=model, unit="checkpoint", smoothing=0, disable=off) as bar:
         for patience in (0, -1):  # first whatever is free, then wait for those another process has in hand
-            for checkpoint in busy if patience else chosen:
+            for place, checkpoint in enumerate(busy if patience else left):
                 try:
-                    tables[checkpoint] = job.table(checkpoint, patience)
+                    tables[checkpoint] = job.table(checkpoint, patience, after=[] if patience else left[place + 1 :])
                 except Timeout:
                     busy.append(checkpoint)
                     continue
                 except CheckpointError as error:
                     failed[checkpoint.revision] = str(error)
                 bar.set_postfix(job.counts, failed=len(failed))
-                bar.update()
+                bar.update(checkpoint not in copies)
+    hub.evict(ladder, keep=(ladder[0], ladder[-1]))
     for revision, reason in failed.items():
         warnings.warn(f"{model} {revision} left out: {reason}", stacklevel=2)
     if not tables:
         raise CheckpointError(f"no checkpoint of {model} could be measured: {next(iter(failed.values()))}")
-    table = _assemble([tables[c] for c in chosen if c in tables])
-    table.attrs["summary"] = {**job.counts, "duplicates": job.duplicates, "failed": failed}
+    copies = _copies({c: tables[c][1] for c in chosen if c in tables})
+    table = _assemble([tables[c][0].assign(duplicate_of=copies.get(c)) for c in chosen if c in tables])
+    table.attrs["summary"] = {**job.counts, "duplicates": len(copies), "failed": failed}
     return table
 
 
-class _Job:
-    """What stays the same from checkpoint to checkpoint of one scan."""
-
-    def __init__(self, model, measures, kinds, layers, device, workers, refresh, ladder):
-        names = [store.name_of(m) for m in measures]
-        twice = {n for n in names if n != "lambda" and names.count(n) > 1}
-        if not measures or twice:
-            raise ValueError(f"two measures are called {twice.pop()}" if twice else "no measure given")
-        self.measures, self.kinds, self.layers = measures, _tuple(kinds), _tuple(layers)
-        self.device, self.workers, self.refresh, self.ladder = device, workers, refresh, ladder
-        self.slug, self.subset = models.slug(model), _subset(self.kinds, self.layers)
-        self.counts, self.duplicates, self.contents = {"done": 0, "reused": 0}, 0, {}
-        self.shared, self.wanted = {}, {}
-
-    def plan(self, chosen):
-        """Decide which measures each checkpoint of `chosen` gets; returns those that get any."""
-        for measure in self.measures:
-            for checkpoint in models.choose(chosen, getattr(measure, "steps", "all")):
-                self.wanted.setdefault(checkpoint, []).append(measure)
-        return [c for c in chosen if c in self.wanted]
-
-    def table(self, checkpoint, patience):
-        """The rows of one checkpoint, all measures joined, from disk or computed under the checkpoint's lock."""
-        identity, measures = _identity(checkpoint), self.wanted[checkpoint]
-        found = {} if self.refresh else self._stored(checkpoint, identity, measures)
-        self.counts["reused"] += len(found) == len(measures)
-        if len(found) < len(measures):
-            lock = store.build(self.slug) / "locks" / f"{checkpoint.revision}.lock"
-            lock.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(lock, timeout=patience):
-                found = {} if self.refresh else self._stored(checkpoint, identity, measures)
-                missing = [m for m in measures if m not in found]
-                if missing:
-                    found.update(self._compute(checkpoint, identity, missing))
-                self.counts["done" if missing else "reused"] += 1
-        content = next(iter(found.values()))[1]["content"]
-        twin = self.contents.setdefault(content, checkpoint.revision)
-        self.duplicates += twin != checkpoint.revision
-        frame = measuring.join([found[m][0] for m in measures], measures)
-        return frame.assign(duplicate_of=None if twin == checkpoint.revision else twin)
-
-    def _stored(self, checkpoint, identity, measures):
-        found = {}
-        for measure in measures:
-            for key in dict.fromkeys([checkpoint.revision, checkpoint.revision + self.subset]):
-                table = store.read(store.table_path(self.slug, measure, key), identity)
-                if table:
-                    found[measure] = (self._restrict(table[0]), table[1])
-                    break
-        return found
-
-    def _restrict(self, rows):
-        keep = pd.Series(True, rows.index)
-        if self.kinds:
-            keep &= rows.kind.isin(self.kinds)
-        if self.layers:
-            keep &= rows.layer.isin(self.layers)
-        return rows[keep].reset_index(drop=True)
-
-    def _compute(self, checkpoint, identity, measures):
-        notes = {"identity": identity, "content": _content(checkpoint)}
-        ends = {self.ladder[0], self.ladder[-1]}  # stay open through the scan; the previous one only until the next
-        self.shared = {c: w for c, w in self.shared.items() if c in ends}
-        frames = self._copied(checkpoint, notes["content"], measures)
-        left = [m for m in measures if m not in frames]
-        if left:
-            with Weights(checkpoint, self.ladder, self.device, self.shared) as weights:
-                rows = measuring.rows(weights, left, self.kinds, self.layers, self.workers)
-            frames |= {m: pd.DataFrame([row | found[m] for row, found in rows if m in found]) for m in left}
-        for measure, frame in frames.items():
-            store.write(store.table_path(self.slug, measure, checkpoint.revision + self.subset), frame, notes)
-        return {measure: (frame, notes) for measure, frame in frames.items()}
-
-    def _copied(self, checkpoint, content, measures):
-        """Rows of an earlier checkpoint with the same bytes, for pure measures."""
-        twin = next((c for c in self.ladder if c.revision == self.contents.get(content)), None)
-        found = self._stored(twin, _identity(twin), [m for m in measures if getattr(m, "pure", False)]) if twin else {}
-        own = {"revision": checkpoint.revision, "step": checkpoint.step, "stage": checkpoint.stage}
-        return {measure: frame.assign(**own) for measure, (frame, _) in found.items()}
+def _copies(notes):
+    """{checkpoint: revision of an earlier one with the same weights}: in the same files or in others."""
+    seen, copies = {}, {}
+    for checkpoint, note in notes.items():
+        names = [("files", note["content"])] + ([("entries", note["entries"])] if note.get("entries") else [])
+        copies[checkpoint] = next((seen[n] for n in names if n in seen), None)
+        for name in names:
+            seen.setdefault(name, checkpoint.revision)
+    return {c: twin for c, twin in copies.items() if twin}
 
 
 def _assemble(tables):
@@ -171,30 +111,6 @@ def _assemble(tables):
         if key not in table:
             table[key] = None
     return table[KEYS + [c for c in table if c not in KEYS]]
-
-
-def _identity(checkpoint):
-    """Names, sizes and times of the files: cheap to ask, and changed whenever the files are."""
-    stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in weight_files(checkpoint.path)]
-    return hashlib.sha256(repr(stats).encode()).hexdigest()[:16]
-
-
-def _content(checkpoint):
-    """Hash of the bytes of the weights: equal for checkpoints that are copies of one another."""
-    sha = hashlib.sha256()
-    for path in weight_files(checkpoint.path):
-        with open(path, "rb") as file:
-            sha.update(hashlib.file_digest(file, "sha256").digest())
-    return sha.hexdigest()[:16]
-
-
-def _subset(kinds, layers):
-    parts = [",".join(map(str, p)) for p in (kinds or (), layers or ())]
-    return f"--{parts[0]}--{parts[1]}" if any(parts) else ""
-
-
-def _tuple(choice):
-    return None if choice is None else (choice,) if isinstance(choice, (str, int)) else tuple(choice)
 
 
 def _device(name):

@@ -1,5 +1,6 @@
 """Tables on disk: one parquet file per checkpoint and measure, written under another name and then renamed."""
 
+import glob
 import hashlib
 import inspect
 import json
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 HERE = Path(__file__).parent
 SHARED = (
     "families.py",
+    "layout.py",
     "matrices.py",
     "spectra.py",
     "distributions.py",
@@ -117,11 +119,24 @@ def read(path, identity):
     return (table.to_pandas(), notes) if notes.get("identity") == identity else None
 
 
+def notes(slug, key, identity):
+    """The notes of the tables of all measures for one checkpoint of this `identity`, a list of dicts."""
+    found = []
+    for path in sorted((build(slug) / "tables").glob(f"*/{glob.escape(key)}.parquet")):
+        try:
+            found.append(json.loads(pq.read_schema(path).metadata[b"nla"]))
+        except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
+            continue
+    return [n for n in found if n.get("identity") == identity]
+
+
 def write(path, rows, notes):
-    """Write a table whole or not at all; `notes` is a dict kept with it."""
+    """Write a table whole or not at all; `notes` is a dict kept with it. One process at a time writes to a `path`."""
     table = pa.Table.from_pandas(rows, preserve_index=False)
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"nla": json.dumps(notes).encode()})
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.partial"):  # by a process that was killed
+        left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
     text = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
     try:

@@ -1,7 +1,7 @@
 """Files of one checkpoint -> named tensors, read lazily: safetensors or .bin, one file or sharded through an index."""
 
 import json
-import pickle
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,28 +18,38 @@ class CheckpointError(OSError):
     """This checkpoint cannot be used; the message is one line that says which and why."""
 
 
-def weight_files(folder):
+def weight_files(folder, formats=FORMATS):
     """The files that hold the weights of the checkpoint in `folder`; safetensors are preferred to .bin."""
     folder = Path(folder)
-    for single, index in FORMATS:
+    for single, index in formats:
         if (folder / single).is_file():
             return [folder / single]
         if (folder / index).is_file():
-            shards = sorted(set(read_json(folder / index)["weight_map"].values()))
+            shards = sorted(set(shard_of(folder / index).values()))
             for shard in shards:
-                if Path(shard).name != shard:
-                    raise CheckpointError(f"{folder / index} points outside its folder: {shard}")
                 if not (folder / shard).is_file():
                     raise CheckpointError(f"{folder}: shard {shard} is named by the index but is not there")
             return [folder / shard for shard in shards]
-    raise CheckpointError(f"{folder} holds no weights (looked for {', '.join(f for pair in FORMATS for f in pair)})")
+    raise CheckpointError(f"{folder} holds no weights (looked for {', '.join(f for pair in formats for f in pair)})")
+
+
+def shard_of(index):
+    """{tensor: name of the file that holds it}, as an index of shards has it."""
+    content = read_json(index)
+    named = content.get("weight_map") if isinstance(content, dict) else None
+    if not isinstance(named, dict) or not named or not all(isinstance(shard, str) for shard in named.values()):
+        raise CheckpointError(f"{index} cannot be read: no weight_map from tensors to files")
+    for shard in named.values():
+        if Path(shard).name != shard or shard == "..":
+            raise CheckpointError(f"{index} points outside its folder: {shard!r}")
+    return named
 
 
 def read_json(path):
-    """The JSON object in the file `path`."""
+    """What the JSON file `path` holds."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {_first_line(error)}") from None
 
 
@@ -48,7 +58,10 @@ def read_config(folder):
     folder = Path(folder)
     for place in (folder, folder.parent):
         if (place / "config.json").is_file():
-            return SimpleNamespace(**read_json(place / "config.json"))
+            config = read_json(place / "config.json")
+            if not isinstance(config, dict):
+                raise CheckpointError(f"{place / 'config.json'} cannot be read: no object")
+            return SimpleNamespace(**config)
     raise CheckpointError(f"{folder} has no config.json, nor has the folder above it")
 
 
@@ -57,22 +70,43 @@ class Tensors:
 
     Only headers are read on opening. Pickled files are read with ``weights_only=True`` and mapped into memory;
     nothing in them is executed.
+
+    Parameters
+    ----------
+    folder : path
+    name : str, optional
+        What messages call it.
+    shard : function, optional
+        Given the name of a shard, a context manager with its path. With it the files are opened one at a time, each
+        when a tensor in it is asked for; only the index need be in `folder` before.
     """
 
-    def __init__(self, folder):
-        self.folder = Path(folder)
+    def __init__(self, folder, name=None, shard=None):
+        self.folder, self._shard = name or Path(folder), shard
         self._read = {}  # name -> function that returns the tensor
-        self._handles = []
+        self._places, self._present, self._turn = {}, (None, {}), threading.Lock()
+        if shard:
+            index = next(Path(folder) / index for _, index in FORMATS if (Path(folder) / index).is_file())
+            self._places = shard_of(index)
+            self._read = {name: lambda name=name: self._one_by_one(name) for name in self._places}
+            return
         for path in weight_files(folder):
-            self._read.update(self._open_safetensors(path) if path.suffix == ".safetensors" else _open_bin(path))
+            self._read.update(_open(path))
 
-    def _open_safetensors(self, path):
-        try:
-            handle = safe_open(path, framework="pt")
-        except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{path} is not a whole safetensors file: {_first_line(error)}") from None
-        self._handles.append(handle)
-        return {name: lambda name=name: handle.get_tensor(name) for name in handle.keys()}
+    def _one_by_one(self, name):
+        place = self._places[name]
+        with self._turn:
+            if self._present[0] != place:
+                self._present = (None, {})  # closed before the next one comes
+                with self._shard(place) as path:
+                    self._present = (place, _open(path))
+            if name not in self._present[1]:
+                raise CheckpointError(f"{self.folder}: the tensor {name} is missing")
+            return self._present[1][name]().clone()  # its file may go
+
+    def place(self, name):
+        """The shard that holds a tensor, where they are opened one at a time; else nothing."""
+        return self._places.get(name, "")
 
     def __contains__(self, name):
         return name in self._read
@@ -83,14 +117,28 @@ class Tensors:
     def __getitem__(self, name):
         if name not in self._read:
             raise CheckpointError(f"{self.folder}: the tensor {name} is missing")
-        return self._read[name]()
+        try:
+            return self._read[name]()
+        except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{self.folder}: {name} cannot be read: {_first_line(error)}") from None
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._read = {}
-        self._handles = []
+        self._read, self._present = {}, (None, {})
+
+
+def _open(path):
+    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_bin(path)
+
+
+def _open_safetensors(path):
+    try:
+        handle = safe_open(path, framework="pt")
+        return {name: lambda name=name: handle.get_tensor(name) for name in handle.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {_first_line(error)}") from None
 
 
 def _open_bin(path):
@@ -102,11 +150,12 @@ def _open_bin(path):
             if "mmap" not in str(error):
                 raise
             state = torch.load(path, **options)  # written before torch 1.6: cannot be mapped
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:  # a damaged pickle stops its reader in any way there is
         raise CheckpointError(f"{path} is not a whole or safe .bin file: {_first_line(error)}") from None
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not named tensors")
-    return {name: lambda tensor=tensor: tensor for name, tensor in state.items() if torch.is_tensor(tensor)}
+    named = {name: value for name, value in state.items() if isinstance(name, str) and torch.is_tensor(value)}
+    return {name: lambda tensor=tensor: tensor for name, tensor in named.items()}
 
 
 def _first_line(error):

@@ -1,7 +1,10 @@
 """Small seeded models in temporary folders; tables and figures go there too."""
 
+import contextlib
 import os
 import shutil
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -61,3 +64,92 @@ def original_ladder(tmp_path_factory, model):
 def ladder(original_ladder, tmp_path):
     """A copy of `original_ladder` that a test may spoil."""
     return shutil.copytree(original_ladder, tmp_path / "tiny")
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """A Hub on loopback, with this process as a client of it that waits for nothing and has a cache of its own."""
+    from huggingface_hub import constants, file_download
+    from huggingface_hub.utils import _http
+
+    from nla import hub, patience
+    from tests.hub_server import HubServer
+
+    class Hasty:  # the client's own waiting; ours is patience.DELAYS
+        def __getattr__(self, name):
+            return (lambda seconds: time.sleep(seconds / 100)) if name == "sleep" else getattr(time, name)
+
+    monkeypatch.setattr(file_download, "time", Hasty())
+    monkeypatch.setattr(_http, "time", Hasty())
+    monkeypatch.setattr(patience, "time", Hasty())
+    monkeypatch.setattr(patience, "_contact", {"made": False, "lost": False})
+    monkeypatch.setattr(hub, "_ours", set())
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 4096)
+    with HubServer() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
+        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.endpoint)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+        yield server
+
+
+@pytest.fixture
+def acme(hub, original_ladder):
+    """The Hub, with the checkpoints of `original_ladder` as branches of acme/tiny."""
+    hub.add("acme/tiny", branches(original_ladder))
+    return hub
+
+
+def branches(folder):
+    """{revision: folder} of a ladder as a repository has them; main is the last."""
+    steps = {path.name: path for path in folder.glob("step*")}
+    return steps | {"main": max(steps.values(), key=lambda p: int(p.name[4:]))}
+
+
+def moving(matrix):
+    """A measure that needs the checkpoint before, and the first."""
+    before = matrix.previous
+    return {
+        "moved": float((matrix.values - before.values).norm()) if before else 0.0,
+        "l1": float(matrix.values.abs().sum()),
+    }
+
+
+@pytest.fixture
+def same(original_ladder):
+    """Assert that a table is that of an undisturbed scan of `original_ladder` with `moving`."""
+    import pandas as pd
+
+    import nla
+
+    def check(table, steps="all"):
+        expected = nla.scan(str(original_ladder), moving, steps=steps)
+        pd.testing.assert_frame_equal(table.drop(columns="model"), expected.drop(columns="model"), check_exact=True)
+
+    return check
+
+
+def on_disk(tmp_path):
+    """{commit: {file: bytes}} of what nla keeps of the Hub, and the names of what is no checkpoint."""
+    found, other = {}, []
+    for place, _, names in os.walk(tmp_path / "hf" / "nla"):  # which does not mind what vanishes meanwhile
+        for path in (Path(place) / name for name in names):
+            if len(path.parent.name) == 40:
+                with contextlib.suppress(FileNotFoundError):
+                    found.setdefault(path.parent.name, {})[path.name] = path.read_bytes()
+            elif path.suffix not in (".json", ".lock"):
+                other.append(path.name)
+    return found, other
+
+
+def whole(server, tmp_path, repo="acme/tiny"):
+    """Assert that nothing on this disk is but whole files of the repository."""
+    found, other = on_disk(tmp_path)
+    assert other == []
+    for commit, files in found.items():
+        for name, data in files.items():
+            assert server.repositories[repo].commits[commit][name].data == data, name
+    return found

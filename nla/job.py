@@ -1,0 +1,205 @@
+"""The work of one scan: for each checkpoint what is on disk, what can be copied from a twin, what must be computed."""
+
+import sys
+
+import pandas as pd
+from filelock import FileLock
+
+from nla import hub, listing, measuring, models, store
+from nla.matrices import Weights
+from nla.patience import Unavailable
+from nla.weights import CheckpointError
+
+WITH = ((), ("previous", "final"))  # what a measure may look at beside the first checkpoint, if it is not pure
+
+
+class Job:
+    """What stays the same from checkpoint to checkpoint of one scan; its arguments are explained there."""
+
+    def __init__(self, model, measures, kinds, layers, device, workers, refresh, ladder):
+        names = [store.name_of(m) for m in measures]
+        twice = {n for n in names if n != "lambda" and names.count(n) > 1}
+        if not measures or twice:
+            raise ValueError(f"two measures are called {twice.pop()}" if twice else "no measure given")
+        self.measures, self.kinds, self.layers = measures, _tuple(kinds), _tuple(layers)
+        self.device, self.workers, self.refresh, self.ladder = device, workers, refresh, ladder
+        self.model, self.slug, self.subset = model, models.slug(model), _subset(self.kinds, self.layers)
+        self.counts, self.wanted = {"done": 0, "reused": 0}, {}
+        self.first = {}  # content -> the first checkpoint known to have it, and tables
+        self.copies = set()
+        self.shared, self.asked, self.coming = {}, set(), {}
+
+    def plan(self, chosen):
+        """Decide which measures each checkpoint of `chosen` gets; returns those that get any."""
+        for measure in self.measures:
+            for checkpoint in models.choose(chosen, getattr(measure, "steps", "all")):
+                self.wanted.setdefault(checkpoint, []).append(measure)
+        return [c for c in chosen if c in self.wanted]
+
+    def known(self, chosen):
+        """({checkpoint: (rows, notes)} of what is on disk, {revision: reason} of what cannot be had at all)."""
+        errors = listing.trees(chosen)
+        hub.adopt(self.ladder)
+        tables, failed = {}, {c.revision: str(error) for c, error in errors.items()}
+        for checkpoint in (c for c in chosen if c not in errors):
+            try:
+                listing.identity(checkpoint)
+                found = {} if self.refresh else self._stored(checkpoint, self.wanted[checkpoint])
+                if len(found) == len(self.wanted[checkpoint]):
+                    tables[checkpoint] = self._joined(checkpoint, found)
+            except CheckpointError as error:
+                failed[checkpoint.revision] = str(error)
+        self.counts["reused"] = len(tables)
+        return tables, failed
+
+    def find_copies(self, left):
+        """Those of `left` that need not even be opened: known copies, and nothing wanted that depends on the step."""
+        seen = set(self.first)
+        for c in left:
+            content = c.repo and listing.content(c)
+            if content in seen and all(_pure(m) for m in self.wanted[c]):
+                self.copies.add(c)
+            seen.add(content or c)
+        return self.copies
+
+    def announce(self, left):
+        """Say what is to come, if anything has to be fetched."""
+        remote = [c for c in left if c.repo]
+        fetched = {f.digest: f.size for c in remote for f in hub.to_fetch(c)}
+        if not fetched:
+            return
+        pure = all(_pure(m) for c in left for m in self.wanted[c])
+        beside = {next(models.neighbours(self.ladder, c, w), c) for c in remote for w in ("initial", *WITH[not pure])}
+        others = {f.digest: f.size for c in beside for f in hub.to_fetch(c) if f.digest not in fetched}
+        # The first, this and the next checkpoint; the previous and the last where a measure compares with them.
+        # Or of each of them but the next one file, where checkpoints are larger than the disk allowed.
+        sizes, places = [[f.size for f in hub.files(c)] for c in remote], 3 if pure else 5
+        pieces = any(hub.one_by_one(c)[1] for c in remote)
+        room = max(map(max, sizes)) * (places - 1) if pieces else max(map(sum, sizes)) * places
+        room = sum(fetched.values()) if hub.keeping() else min(room, sum(fetched.values()) + sum(others.values()))
+        more = f", up to {hub.size(sum(others.values()))} to compare with" if others else ""
+        print(
+            f"{self.model}: {len(left)} checkpoints to measure, {hub.size(sum(fetched.values()))} to fetch{more}, "
+            f"up to {hub.size(room)} of disk; after the first one the bar tells the time",
+            file=sys.stderr,
+        )
+
+    def table(self, checkpoint, patience, after):
+        """(rows, notes) of one checkpoint, computed under its lock unless another process was faster."""
+        measures = self.wanted[checkpoint]
+        lock = store.build(self.slug) / "locks" / f"{models.slug(checkpoint.revision)}.lock"
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock, timeout=patience):
+            found = {} if self.refresh else self._stored(checkpoint, measures)
+            missing = [m for m in measures if m not in found]
+            if missing:
+                found.update(self._compute(checkpoint, missing, after))
+        self.counts["done" if missing else "reused"] += 1
+        return self._joined(checkpoint, found)
+
+    def _joined(self, checkpoint, found):
+        measures = self.wanted[checkpoint]
+        notes = found[measures[0]][1]
+        self.first.setdefault(notes["content"], checkpoint)
+        return measuring.join([found[m][0] for m in measures], measures), notes
+
+    def _stored(self, checkpoint, measures):
+        """{measure: (rows, notes)} of the tables on disk that still hold."""
+        found, revision = {}, models.slug(checkpoint.revision)
+        for measure in measures:
+            for key in dict.fromkeys([revision, revision + self.subset]):
+                path = store.table_path(self.slug, measure, key)
+                table = path.is_file() and store.read(path, listing.identity(checkpoint))
+                if table and table[1].get("beside", {}) == self._beside(checkpoint, table[1].get("beside", {})):
+                    found[measure] = (self._restrict(table[0]), table[1])
+                    break
+        return found
+
+    def _beside(self, checkpoint, which):
+        """{which: identity} of the initial, previous or final checkpoint, which a table was made with."""
+        nearest = {w: next(models.neighbours(self.ladder, checkpoint, w), None) for w in which}
+        return {w: c and listing.identity(c) for w, c in nearest.items()}
+
+    def _restrict(self, rows):
+        keep = pd.Series(True, rows.index)
+        if self.kinds:
+            keep &= rows.kind.isin(self.kinds)
+        if self.layers:
+            keep &= rows.layer.isin(self.layers)
+        return rows[keep].reset_index(drop=True)
+
+    def _compute(self, checkpoint, measures, after):
+        notes = {"identity": listing.identity(checkpoint), "content": listing.content(checkpoint)}
+        found = self._copied(checkpoint, notes, measures)
+        left = [m for m in measures if m not in found]
+        if left:
+            ends = {self.ladder[0], self.ladder[-1]}  # stay open through the scan; the previous one until the next
+            self.shared = {c: w for c, w in self.shared.items() if c in ends or not isinstance(w, Weights)}
+            with self._opened(checkpoint) as weights:
+                self._fetch_ahead(after)
+                rows, entries = measuring.rows(weights, left, self.kinds, self.layers, self.workers)
+            self.asked |= weights.asked
+            notes |= {"beside": self._beside(checkpoint, weights.asked)}
+            notes |= {} if self.kinds or self.layers else {"entries": entries}
+            found |= {m: (pd.DataFrame([row | got[m] for row, got in rows if m in got]), notes) for m in left}
+        for measure, (frame, notes) in found.items():
+            path = store.table_path(self.slug, measure, models.slug(checkpoint.revision) + self.subset)
+            store.write(path, frame, notes)
+        return found
+
+    def _copied(self, checkpoint, notes, measures):
+        """{measure: (rows, notes)} from another checkpoint with the same bytes, for pure measures."""
+        twin = self.first.get(notes["content"])
+        pure = [m for m in measures if _pure(m)]
+        own = {"revision": checkpoint.revision, "step": checkpoint.step, "stage": checkpoint.stage}
+        copies = {}
+        for measure, (frame, theirs) in (self._stored(twin, pure) if twin else {}).items():
+            beside = self._beside(checkpoint, {"initial"} & theirs.get("beside", {}).keys())
+            entries = {"entries": theirs["entries"]} if "entries" in theirs else {}
+            copies[measure] = (frame.assign(**own), notes | entries | {"beside": beside})
+        return copies
+
+    def _opened(self, checkpoint):
+        try:
+            self._make_room(checkpoint)
+            return Weights(checkpoint, self.ladder, self.device, self.shared)
+        except Unavailable as error:
+            self.shared[checkpoint] = error  # a later one that is compared with it need not ask again
+            raise
+
+    def _make_room(self, checkpoint):
+        """Evict what is not needed any more, then wait for this checkpoint if it is on its way."""
+        beside = [next(models.neighbours(self.ladder, checkpoint, which), None) for which in self.asked]
+        hub.evict(self.ladder, keep=[self.ladder[0], checkpoint, *(c for c in beside if c)])
+        future = self.coming.pop(checkpoint, None)
+        try:
+            if future:
+                future.result()
+        except CheckpointError:
+            raise
+        except OSError:  # no room for two; there is some now, so Weights will try again
+            pass
+
+    def _fetch_ahead(self, after):
+        """Let the next checkpoint that will be opened come while this one is measured."""
+        if any(not future.done() for future in self.coming.values()):
+            return
+        for c in after:
+            if c.repo and c not in self.copies:
+                allowance, more = hub.allowance(), sum(f.size for f in hub.to_fetch(c))
+                if more and (allowance is None or hub.used(self.ladder) + more <= allowance):
+                    self.coming[c] = hub.ahead(c)
+                return
+
+
+def _pure(measure):
+    return getattr(measure, "pure", False)
+
+
+def _subset(kinds, layers):
+    parts = [",".join(map(str, p)) for p in (kinds or (), layers or ())]
+    return f"--{parts[0]}--{parts[1]}" if any(parts) else ""
+
+
+def _tuple(choice):
+    return None if choice is None else (choice,) if isinstance(choice, (str, int)) else tuple(choice)

@@ -1,0 +1,181 @@
+"""What there is of a model before anything is fetched: revisions, their files, sizes and hashes, as the Hub lists them.
+
+Answers are kept on this disk, the files of a commit for good and the revisions in case the Hub cannot be reached.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections import namedtuple
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock
+
+from nla import weights
+from nla.patience import NotThere, Unavailable, patiently
+from nla.weights import FORMATS, CheckpointError, read_json
+
+File = namedtuple("File", "name size digest")  # digest: SHA-256 of an LFS file, else the git blob id
+
+
+def folder(repo, commit):
+    """Where what is fetched of this commit is kept: beside the cache of the Hub's client, see `nla.hub`."""
+    from huggingface_hub import constants
+
+    if not re.fullmatch(r"[0-9a-f]{40}", str(commit)):
+        raise CheckpointError(f"{repo}: the Hub names {commit!r} where a commit should stand")
+    return Path(constants.HF_HUB_CACHE).with_name("nla") / f"models--{repo.replace('/', '--')}" / commit
+
+
+def endpoint():
+    """Address of the Hub."""
+    from huggingface_hub import constants
+
+    return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
+
+
+def ask(path):
+    """The JSON object at `path` of the Hub's API, or the list there with all its pages."""
+    from huggingface_hub import constants
+    from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
+
+    url, pages = f"{endpoint()}/api/{path}", []
+    while url:  # not by HfApi, whose calls wait for ever on a server that is silent
+        response = get_session().get(url, headers=build_hf_headers(), timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT)
+        hf_raise_for_status(response)
+        try:
+            pages.append(response.json())
+        except ValueError:
+            raise OSError("the answer is not a Hub's (perhaps a login page of the network)") from None
+        url = response.links.get("next", {}).get("url")
+    return [entry for page in pages for entry in page] if isinstance(pages[0], list) else pages[0]
+
+
+def revisions(repo):
+    """{name: commit} of the branches and tags of `repo`; as last seen where the Hub cannot be reached."""
+    saved = folder(repo, "0" * 40).with_name("refs.json")
+    try:
+        refs = patiently(f"the list of revisions of {repo}", lambda: ask(f"models/{repo}/refs"))
+    except Unavailable:
+        if saved.is_file():
+            return read_json(saved)
+        raise
+    found = {ref["name"]: ref["targetCommit"] for kind in ("tags", "branches") for ref in refs.get(kind) or ()}
+    _save(saved, found)
+    return found
+
+
+def siblings(repo):
+    """{repository: commit of main} of the repositories of the same owner whose names begin like that of `repo`."""
+    author, name = repo.split("/")
+    saved = folder(repo, "0" * 40).with_name("siblings.json")
+    try:
+        query = f"models?author={author}&search={name}&expand=sha&limit=1000"
+        found = patiently(f"the list of repositories like {repo}", lambda: ask(query))
+    except Unavailable:
+        if saved.is_file():
+            return read_json(saved)
+        raise
+    found = [m for m in found if m["id"].startswith(repo) and m["id"] != repo]
+    found = {m["id"]: m.get("sha") or revisions(m["id"]).get("main") for m in found}
+    _save(saved, found)
+    return found
+
+
+def tree(checkpoint):
+    """The files of a checkpoint on the Hub, a tuple of `File`; asked for once per commit."""
+    saved = checkpoint.folder.parent / "trees" / f"{checkpoint.commit}.json"
+    with suppress(CheckpointError, TypeError):
+        return tuple(File(*file) for file in read_json(saved))
+    what = f"the list of files of {checkpoint.repo}@{checkpoint.revision}"
+    entries = patiently(what, lambda: ask(f"models/{checkpoint.repo}/tree/{checkpoint.commit}"))
+    files = [(e["path"], e["size"], (e.get("lfs") or e)["oid"]) for e in entries if e["type"] == "file"]
+    _save(saved, files)
+    return tuple(File(*file) for file in files)
+
+
+def trees(checkpoints):
+    """Ask for the trees of many checkpoints at once, so that `tree` has them; returns {checkpoint: error}."""
+
+    def one(checkpoint):
+        try:
+            tree(checkpoint)
+        except CheckpointError as error:
+            return error
+
+    remote = [c for c in checkpoints if c.repo]
+    with ThreadPoolExecutor(8) as pool:
+        return {c: error for c, error in zip(remote, pool.map(one, remote), strict=True) if error}
+
+
+def weight_files(checkpoint, formats=FORMATS):
+    """The `File`s that hold the weights of a checkpoint on the Hub, the index of shards first; one format only."""
+    name = f"{checkpoint.repo}@{checkpoint.revision}"
+    files = tree(checkpoint)
+    named = {f.name: f for f in files}
+    for single, index in formats:
+        if single in named:
+            return [named[single]]
+        if index in named:
+            stem, suffix = single.split(".")
+            shards = {f: m for f in files if (m := re.fullmatch(rf"{stem}-\d+-of-(\d+)\.{suffix}", f.name))}
+            if not shards or len(shards) < max(int(m[1]) for m in shards.values()):
+                raise NotThere(f"{name}: not all the shards of {index} are there")
+            return [named[index], *shards]
+    raise NotThere(f"{name} holds no weights (its files: {', '.join(sorted(named)[:8]) or 'none'})")
+
+
+def has_weights(checkpoint):
+    """Whether there are weights at all: not a branch, or a folder, without them."""
+    try:
+        weight_files(checkpoint) if checkpoint.repo else weights.weight_files(checkpoint.folder)
+    except Unavailable:
+        raise
+    except CheckpointError:
+        return False
+    return True
+
+
+def weights_of(checkpoint, formats=FORMATS):
+    """The `File`s with the weights of a checkpoint, no index: as the Hub announces them, or computed from a folder."""
+    if checkpoint.repo is None:
+        paths = weights.weight_files(checkpoint.folder, formats)
+        return [File(path.name, path.stat().st_size, digest(path)) for path in paths]
+    return [f for f in weight_files(checkpoint, formats) if not f.name.endswith(".json")]
+
+
+def content(checkpoint):
+    """One short hash of the files of the weights: equal for checkpoints that are copies of one another."""
+    return _short("".join(f.digest for f in weights_of(checkpoint)))
+
+
+def identity(checkpoint):
+    """A string cheap to ask for that changes whenever the weights do."""
+    if checkpoint.repo:
+        return content(checkpoint)
+    stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in weights.weight_files(checkpoint.folder)]
+    return _short(repr(stats))
+
+
+def _short(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def digest(path, like="0" * 64):
+    """SHA-256 of a file, or its git blob id where `like` is one."""
+    with open(path, "rb") as file:
+        if len(like) == 64:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        data = file.read()
+        return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+def _save(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with FileLock(path.parent / "lists.lock"):
+        partial.write_text(json.dumps(value), encoding="utf-8")
+        os.replace(partial, path)
