@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
+import pandas as pd
 import torch
 from threadpoolctl import threadpool_limits
 
 from nla import store
+from nla.families import KINDS
 from nla.weights import CheckpointError
 
 KEYS = ["model", "revision", "step", "stage", "layer", "kind", "rows", "cols", "duplicate_of", "finite"]
@@ -67,7 +69,7 @@ def _flat(result, measure):
 
 
 def join(frames, measures):
-    """Frames of several measures, same checkpoint, side by side."""
+    """Frames of several measures, same checkpoint, side by side; matrices in the order of `Weights.index`."""
     pairs = list(zip(frames, measures, strict=True))
     (joined, first), *rest = [pair for pair in pairs if len(pair[0])] or pairs[:1]
     owner = dict.fromkeys(joined, store.name_of(first))
@@ -77,8 +79,10 @@ def join(frames, measures):
             if column in owner:
                 raise ValueError(f"{store.name_of(measure)} and {owner[column]} both return {column!r}")
             owner[column] = store.name_of(measure)
-        joined = joined.merge(frame, how="outer", on=keys, sort=False)
-    return joined
+        joined = joined.merge(frame, how="outer", on=keys)
+    place = {"outer": joined.layer < 0, "layer": joined.layer, "kind": joined.kind.map(KINDS.index)}
+    order = pd.DataFrame(place).sort_values(["outer", "layer", "kind"]).index
+    return joined.loc[order].reset_index(drop=True)
 
 
 def cores():

@@ -106,11 +106,9 @@ def _copies(notes):
 
 
 def _assemble(tables):
+    columns = dict.fromkeys([*KEYS, *(c for t in tables for c in t)])
     table = pd.concat([t.dropna(axis=1, how="all") for t in tables], ignore_index=True)
-    for key in KEYS:
-        if key not in table:
-            table[key] = None
-    return table[KEYS + [c for c in table if c not in KEYS]]
+    return table.reindex(columns=list(columns))  # also what is NaN everywhere
 
 
 def _device(name):

@@ -107,7 +107,7 @@ def test_folded_numbers_by_svd(ladder):
             columns = np.corrcoef(g, np.linalg.norm(W, axis=0))[0, 1]
             assert found["folded_columns"] == pytest.approx(columns, rel=1e-5)
             ones = np.ones(len(g)) / np.sqrt(len(g))
-            assert found["folded_mean"] == pytest.approx(np.linalg.norm((W * g) @ ones) ** 2 / np.linalg.norm(W * g) ** 2, rel=1e-5)
+            assert found["folded_mean_share"] == pytest.approx(np.linalg.norm((W * g) @ ones) ** 2 / np.linalg.norm(W * g) ** 2, rel=1e-5)
             b = 0 if matrix.bias is None else matrix.bias.double().numpy()
             through = np.linalg.norm(b + W @ matrix.norm.bias.double().numpy())
             assert found["folded_bias_l2"] == pytest.approx(through, rel=1e-5)
@@ -125,7 +125,7 @@ def test_a_gain_that_knows_nothing_changes_nothing():
     assert mean["folded_frobenius_ratio"] == pytest.approx(1, abs=0.01)
     for name in ("spectral", "stable_rank", "effective_rank"):
         assert mean[f"folded_{name}_ratio"] == pytest.approx(mean[f"folded_{name}_shuffled"], rel=0.03), name
-    assert abs(mean["folded_columns"]) < 3 / math.sqrt(20 * 60) and mean["folded_mean"] == pytest.approx(1 / 60, rel=0.2)
+    assert abs(mean["folded_columns"]) < 3 / math.sqrt(20 * 60) and mean["folded_mean_share"] == pytest.approx(1 / 60, rel=0.2)
 
 
 def test_a_gain_that_amplifies_what_is_read():
@@ -143,7 +143,7 @@ def test_constant_gain_and_centring():
         assert twice[f"folded_{name}_ratio"] == pytest.approx(1, rel=1e-5)
     assert twice["folded_columns"] == 0 and "folded_bias_l2" not in twice
     ones = nla.folded(bare(torch.ones(30, 20), norm=Norm(torch.ones(20), None, True)))
-    assert ones["folded_mean"] == pytest.approx(1) and ones["folded_frobenius"] == pytest.approx(0, abs=1e-5)
+    assert ones["folded_mean_share"] == pytest.approx(1) and ones["folded_frobenius"] == pytest.approx(0, abs=1e-5)
 
 
 def test_degenerate_input_does_not_crash():

@@ -75,7 +75,7 @@ def folded(matrix):
         permuted, which is what a gain that knows nothing of W's columns would do. Frobenius and spectral norm are
         divided by the RMS of the gain in these ratios, so that 1 is no effect beyond a common factor.
         ``folded_columns``: correlation of the gain with the norms of W's columns, 0 +- 1/sqrt(in) for independent ones.
-        ``folded_mean``: share of ||W diag(gain)||^2 in the direction of ones, which centring makes unreachable; 1/in
+        ``folded_mean_share``: share of ||W diag(gain)||^2 in the direction of ones, which centring makes unreachable; 1/in
         for a random matrix. ``folded_bias_l2``: ||bias + W shift||, where the model has either.
         The curves ``plain_singular_values``, ``folded_singular_values``, float32 (r,).
 
@@ -100,7 +100,7 @@ def folded(matrix):
         product = matrix.values.double() * gain.double()
         mean = product.sum(1).square().sum() / len(gain) / product.square().sum()
     found["folded_columns"] = _correlation(gain, matrix.values.double().norm(dim=0))
-    found["folded_mean"] = float(mean)
+    found["folded_mean_share"] = float(mean)
     parts = _parts(matrix)
     if "bias" in parts or "shift" in parts:
         through = matrix.values.double().cpu().numpy() @ parts["shift"] if "shift" in parts else 0.0
