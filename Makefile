@@ -5,13 +5,15 @@ STEPS ?= all
 PYTHON ?= python3
 export NLA_BUILD ?= $(CURDIR)/build
 
-# A folder is made absolute, because notebooks run elsewhere; its outputs go to a folder named after the path.
+# Folders are made absolute, because notebooks run elsewhere, in a chain base>sft>dpo each; outputs go to a folder named
+# after MODEL.
 ifneq ($(words $(MODEL)),1)
 $(error MODEL must be one name or a folder without spaces, not '$(MODEL)')
 endif
-override MODEL := $(if $(filter demo,$(MODEL)),demo,$(if $(wildcard $(MODEL)/.),$(abspath $(MODEL)),$(MODEL)))
 empty :=
-SLUG := $(subst /,--,$(patsubst /%,%,$(MODEL)))
+LINKS := $(foreach link,$(subst >, ,$(MODEL)),$(if $(filter demo,$(link)),demo,$(if $(wildcard $(link)/.),$(abspath $(link)),$(link))))
+override MODEL := $(subst $(empty) $(empty),>,$(strip $(LINKS)))
+SLUG := $(shell $(PYTHON) '$(CURDIR)/nla/slug.py' '$(MODEL)')
 OUT := $(NLA_BUILD)/$(SLUG)
 
 # In Colab or an active environment that one is used; otherwise .venv is made here.
@@ -28,7 +30,8 @@ endif
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
 EXECUTED := $(NOTEBOOKS:notebooks/%=$(OUT)/%)
 SOURCES := $(wildcard nla/*.py nla/measures/*.py)
-FILES := $(if $(filter demo,$(MODEL)),$(wildcard nla/demo/step*/*),$(wildcard $(MODEL)/step*/* $(MODEL)/*.json $(MODEL)/*.safetensors $(MODEL)/*.bin))
+FILES := $(foreach link,$(LINKS),$(if $(filter demo demo-chain,$(link)),$(wildcard nla/demo/*/*),\
+	$(wildcard $(link)/step*/* $(link)/*.json $(link)/*.safetensors $(link)/*.bin)))
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
@@ -37,7 +40,7 @@ QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=er
 .SECONDARY:
 
 help: ## list the targets
-	@echo "make all [MODEL=demo|FOLDER|pythia-1b|ORG/NAME] [STEPS=all|log|k|a,b,c]   run the series; make test checks the project"
+	@echo "make all [MODEL=demo|FOLDER|pythia-1b|ORG/NAME|'BASE>SFT>DPO'] [STEPS=all|log|k|a,b,c]   run the series; make test checks the project"
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -102,8 +105,9 @@ lint: | $(SETUP) ## ruff, code and notebooks
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
 
-demo: | $(SETUP) ## train the embedded model again (about half an hour on 4 cores)
+demo: | $(SETUP) ## train the embedded model and its stages again (about half an hour on 4 cores)
 	$(PY) -m nla.demo.train
+	$(PY) -m nla.demo.stages
 
 lab: | $(SETUP) ## open the notebooks in JupyterLab
 	$(BIN)jupyter lab notebooks

@@ -12,10 +12,12 @@ from nla import (
     neurons,
     nulls,
     pairs,
+    printed,
     spectral_plots,
     stages,
     tails,
     unimodality,
+    vector_plots,
 )
 from nla.alpha_checks import verdicts
 from nla.audit import audit
@@ -51,7 +53,7 @@ from nla.measures.power_law import random_alpha
 from nla.measures.sparsity import WEIGHT_BINS, departure, random_sparsity, weight_histogram
 from nla.measures.spectrum import bulk_sigma, random_ranks, resolution
 from nla.measures.subspaces import random_angle, random_drift
-from nla.measures.vectors import fold
+from nla.measures.vectors import fold, rotary_dimensions
 from nla.models import Checkpoint, checkpoints, history, recipe
 from nla.planted import planted, planted_table
 from nla.scan import scan
@@ -102,6 +104,7 @@ __all__ = [
     "pooled_regression",
     "power_law",
     "power_law_checks",
+    "printed",
     "product_singular_values",
     "rand_distance",
     "random_alpha",
@@ -117,6 +120,7 @@ __all__ = [
     "ranks",
     "recipe",
     "resolution",
+    "rotary_dimensions",
     "scan",
     "sparsity",
     "spectral_plots",
@@ -127,6 +131,7 @@ __all__ = [
     "tails",
     "unimodality",
     "update",
+    "vector_plots",
     "vectors",
     "verdicts",
     "weibull",

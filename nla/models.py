@@ -135,8 +135,8 @@ def history(model):
     """What training left beside a ladder (recipe, losses by step), or None where there is no history.json."""
     if stages.is_chain(model):  # several trainings, each with its own: see stages.record
         return None
-    path = checkpoints(model)[0].folder.parent / "history.json"
-    return json.loads(path.read_text()) if path.is_file() else None
+    path = (DEMO if model == "demo" else Path(model).expanduser()) / "history.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def recipe(model):

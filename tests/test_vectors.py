@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 import nla
 from nla import language
 from nla.matrices import Norm
+from nla.measures.vectors import rotary_dimensions
 
 READERS = ("query", "key", "value", "dense_h_to_4h", "embed_out")
 
@@ -68,12 +69,17 @@ def test_sizes_of_every_vector(ladder):
     assert table.loc["query", 0, 0].bias_drift == 0 and np.isnan(table.loc["query", 0, 0].bias_update)
     assert table.loc["query", 0, 1].bias_update == 0  # step 1 is a copy of step 0
     fused = raw[100]["gpt_neox.layers.0.attention.query_key_value.bias"].reshape(3, 3, 14)
-    energy = (fused[:, 1] ** 2).sum(1)
-    assert table.loc["key", 0, 100].bias_heads_share == pytest.approx(energy.max() / energy.sum(), rel=1e-6)
+    energy = (fused[:, 1] ** 2).sum(0)
+    row = table.loc["key", 0, 100]
+    assert row.bias_rotated == pytest.approx(energy[:4].sum() / energy.sum(), rel=1e-6)  # int(0.3 * 14)
+    assert row.bias_rotated_random == 4 / 14 and row.bias_negative == (fused[:, 1] < 0).mean()
+    assert np.isnan(table.loc["value", 0, 100].bias_rotated)
     assert table.loc["embed_out", -1].bias_l2.isna().all() and table.loc["embed_in", -1].gain_l2.isna().all()
 
 
-@pytest.mark.parametrize("kind, layer, module", [("query", 1, "attention"), ("dense_h_to_4h", 0, "mlp"), ("embed_out", -1, "head")])
+@pytest.mark.parametrize(
+    "kind, layer, module", [("query", 1, "attention"), ("dense_h_to_4h", 0, "mlp"), ("embed_out", -1, "head")]
+)
 def test_folding_leaves_the_map_as_it_was(ladder, model, kind, layer, module):
     """What the model's own LayerNorm and matrix make of x is the folded matrix times x, normalised without gain."""
     x = torch.randn(9, model.config.hidden_size, generator=torch.Generator().manual_seed(0))
@@ -88,7 +94,25 @@ def test_folding_leaves_the_map_as_it_was(ladder, model, kind, layer, module):
         bias = matrix.bias if matrix.bias is not None else 0.0
         own = norm(x) @ matrix.values.T + bias
         bare = torch.nn.functional.layer_norm(x, x.shape[1:], eps=norm.eps)
-        torch.testing.assert_close(bare @ nla.fold(matrix).T + bias + matrix.values @ norm.bias, own, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            bare @ nla.fold(matrix).T + bias + matrix.values @ norm.bias, own, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_a_bias_on_keys_that_are_not_rotated_does_nothing(ladder, model):
+    """It adds the same to all scores of a query, which softmax does not see; on rotated ones it does not."""
+    tokens = torch.arange(24)[None]
+    with nla.load(str(ladder)) as weights:
+        turned = rotary_dimensions(weights.matrix("key", 0))
+    changed = {}
+    for name, part in {"rest": slice(turned, None), "rotated": slice(0, turned)}.items():
+        bias = model.gpt_neox.layers[0].attention.query_key_value.bias
+        with torch.no_grad():
+            before, kept = model(tokens).logits, bias.clone()
+            bias.view(3, 3, 14)[:, 1, part] += 3.0
+            changed[name] = float((model(tokens).logits - before).abs().max())
+            bias.copy_(kept)
+    assert changed["rest"] < 1e-4 < 1e-2 < changed["rotated"]
 
 
 def test_folded_numbers_by_svd(ladder):
@@ -101,13 +125,17 @@ def test_folded_numbers_by_svd(ladder):
             found = nla.folded(matrix)
             rms = np.sqrt((g**2).mean())
             assert found["folded_frobenius"] == pytest.approx(np.linalg.norm(F), rel=1e-5)
-            assert found["folded_frobenius_ratio"] == pytest.approx(np.linalg.norm(F) / np.linalg.norm(W) / rms, rel=1e-5)
+            assert found["folded_frobenius_ratio"] == pytest.approx(
+                np.linalg.norm(F) / np.linalg.norm(W) / rms, rel=1e-5
+            )
             assert found["folded_spectral_ratio"] == pytest.approx(s[0] / plain[0] / rms, rel=1e-5)
             assert found["folded_stable_rank"] == pytest.approx((s**2).sum() / s[0] ** 2, rel=1e-4)
             columns = np.corrcoef(g, np.linalg.norm(W, axis=0))[0, 1]
             assert found["folded_columns"] == pytest.approx(columns, rel=1e-5)
             ones = np.ones(len(g)) / np.sqrt(len(g))
-            assert found["folded_mean_share"] == pytest.approx(np.linalg.norm((W * g) @ ones) ** 2 / np.linalg.norm(W * g) ** 2, rel=1e-5)
+            assert found["folded_mean_share"] == pytest.approx(
+                np.linalg.norm((W * g) @ ones) ** 2 / np.linalg.norm(W * g) ** 2, rel=1e-5
+            )
             b = 0 if matrix.bias is None else matrix.bias.double().numpy()
             through = np.linalg.norm(b + W @ matrix.norm.bias.double().numpy())
             assert found["folded_bias_l2"] == pytest.approx(through, rel=1e-5)
@@ -125,7 +153,9 @@ def test_a_gain_that_knows_nothing_changes_nothing():
     assert mean["folded_frobenius_ratio"] == pytest.approx(1, abs=0.01)
     for name in ("spectral", "stable_rank", "effective_rank"):
         assert mean[f"folded_{name}_ratio"] == pytest.approx(mean[f"folded_{name}_shuffled"], rel=0.03), name
-    assert abs(mean["folded_columns"]) < 3 / math.sqrt(20 * 60) and mean["folded_mean_share"] == pytest.approx(1 / 60, rel=0.2)
+    assert abs(mean["folded_columns"]) < 3 / math.sqrt(20 * 60) and mean["folded_mean_share"] == pytest.approx(
+        1 / 60, rel=0.2
+    )
 
 
 def test_a_gain_that_amplifies_what_is_read():
@@ -149,7 +179,9 @@ def test_constant_gain_and_centring():
 def test_degenerate_input_does_not_crash():
     zero = nla.folded(bare(torch.zeros(5, 4), torch.zeros(5), Norm(torch.zeros(4), torch.zeros(4), True)))
     assert zero["folded_frobenius"] == 0 and np.isnan(zero["folded_frobenius_ratio"])
-    assert nla.folded(bare(torch.randn(1, 4), None, Norm(torch.ones(4), None, True)))["folded_stable_rank"] == pytest.approx(1)
+    assert nla.folded(bare(torch.randn(1, 4), None, Norm(torch.ones(4), None, True)))[
+        "folded_stable_rank"
+    ] == pytest.approx(1)
     assert nla.folded(bare(torch.randn(3, 4))) == {} and nla.vectors(bare(torch.randn(3, 4))) == {}
     assert nla.vectors(nla.Matrix("dense", 0, 0, torch.randn(3, 4))) == {}  # a bare tensor
 
@@ -158,7 +190,9 @@ def test_models_without_biases(ladder):
     """Query, key and value without bias: their columns are there for the other kinds only."""
     for step in (0, 1, 20, 100):
         folder = ladder / f"step{step}"
-        kept = {n: t for n, t in load_file(folder / "model.safetensors").items() if not n.endswith("query_key_value.bias")}
+        kept = {
+            n: t for n, t in load_file(folder / "model.safetensors").items() if not n.endswith("query_key_value.bias")
+        }
         save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
         config = json.loads((folder / "config.json").read_text()) | {"attention_bias": False}
         (folder / "config.json").write_text(json.dumps(config))

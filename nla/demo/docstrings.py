@@ -4,6 +4,7 @@ import ast
 import re
 import warnings
 from dataclasses import dataclass
+from itertools import pairwise
 
 END, PAD, USER, ASSISTANT = range(4)  # ids of the special tokens, see train.SPECIAL
 MOST_PROMPT, MOST_ANSWER = 64, 48  # tokens
@@ -74,7 +75,7 @@ def checks(pair, text, closed):
     sentence = (
         re.fullmatch(r"[A-Z][^.]*(\.\w[^.]*)*\.", text) is not None  # a.b is no end of a sentence
         and FEWEST_WORDS <= len(words) <= MOST_WORDS
-        and all(a.lower() != b.lower() for a, b in zip(words, words[1:], strict=False))
+        and all(a.lower() != b.lower() for a, b in pairwise(words))
         and all(text.count(a) == text.count(b) for a, b in ("()", "[]", "{}"))
         and text.count('"') % 2 == text.count("`") % 2 == 0
     )

@@ -125,7 +125,7 @@ power_law_checks.steps = "log"
 
 
 def random_alpha(m, n):
-    """Fits to Gaussian m x n matrices, as `nla.tails.Fit` of arrays: 102,400 / r of them, from 40 to 500.
+    """Fits to Gaussian m x n matrices, as `nla.tails.Fit` of arrays: 102,400 / r of them, from 40 to 256.
 
     Drawn by `nla.nulls.gaussian_eigenvalues`, seeded by the shape, once per process. For 512 x 512, 5 % of alpha are
     below 4.8, half below 9, 5 % above 23: a value between 4 and 25 needs no explanation.
@@ -137,7 +137,7 @@ def random_alpha(m, n):
 @lru_cache(maxsize=256)
 def _random_alpha(short, long):
     rng = np.random.default_rng([short, long])
-    draws = [nulls.gaussian_eigenvalues(long, short, rng) for _ in range(min(max(40, 102400 // short), 500))]
+    draws = [nulls.gaussian_eigenvalues(long, short, rng) for _ in range(min(max(40, 102400 // short), 256))]
     return tails.fit(np.stack(draws))
 
 

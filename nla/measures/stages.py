@@ -29,7 +29,8 @@ def update(matrix):
         diagonal of U^T D V, that is in changes of singular values alone, over its random value 1 / max(m, n).
         ``delta_cosine``: cosine of D with the update before, 0 +- 1/sqrt(mn) if independent; ``delta_overlap_out``,
         ``delta_overlap_in``: mean cos^2 of the principal angles between the leading tenths of the left (right)
-        singular vectors of the two updates, over its random value, k/m (k/n). NaN where there is no update before, and where D is zero.
+        singular vectors of the two updates, over its random value, k/m (k/n).
+        NaN where there is no update before, and where D is zero.
     """
     before = matrix.comparable("previous")
     if before is None:
@@ -125,5 +126,5 @@ def _beside_last(D, before):
 
 def _leading(D, k):
     """The k leading right and left singular vectors of a D that is at least as tall as wide, as columns."""
-    s, V = spectra.short_side(D.T @ D)
+    _, V = spectra.short_side(D.T @ D)
     return V[:, :k], torch.linalg.qr(D @ V[:, :k]).Q  # the span is what counts

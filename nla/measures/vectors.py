@@ -18,8 +18,10 @@ def vectors(matrix):
         each only where the model has it: ``v_l2``: ||v||; ``v_rms``: ||v|| / sqrt(len v); ``v_mean``; ``v_sd``: spread
         about that mean; ``v_smallest``, ``v_largest``: least and greatest entry; ``v_drift``, ``v_update``: ||v - v_0||
         and ||v - v_p||, to the first and to the previous checkpoint, NaN where that cannot be compared with.
-        ``bias_heads_share``: largest share of ||bias||^2 in one head, between 1/heads and 1; 1/heads on average over
-        heads. Query, key and value read one norm, so that its numbers stand in the rows of all three.
+        ``bias_negative``: share of its entries below 0. Of query and key ``bias_rotated``: share of ||bias||^2 in the
+        part of each head that rotary embeddings turn, and ``bias_rotated_random``: the share of dimensions that is,
+        where config.json gives one.
+        Query, key and value read one norm, so that its numbers stand in the rows of all three.
     """
     parts = _parts(matrix)
     others = {"drift": _parts(matrix.comparable("initial")), "update": _parts(matrix.comparable("previous"))}
@@ -36,11 +38,25 @@ def vectors(matrix):
         for what, other in others.items():
             sizes[what] = np.linalg.norm(v - other[name]) if name in other else np.nan
         found |= {f"{name}_{what}": float(size) for what, size in sizes.items()}
-    if "bias" in parts and matrix.heads and matrix.kind != "dense":
-        energy = (parts["bias"].reshape(matrix.heads, -1) ** 2).sum(1)
+    if "bias" in parts:
+        found["bias_negative"] = float((parts["bias"] < 0).mean())
+    turned = rotary_dimensions(matrix)
+    if "bias" in parts and turned:
+        energy = (parts["bias"].reshape(matrix.heads, -1) ** 2).sum(0)  # (d_head,)
         with np.errstate(invalid="ignore"):
-            found["bias_heads_share"] = float(energy.max() / energy.sum())
+            found["bias_rotated"] = float(energy[:turned].sum() / energy.sum())
+        found["bias_rotated_random"] = turned / len(energy)
     return found
+
+
+def rotary_dimensions(matrix):
+    """How many dimensions of each head of a query or key rotary embeddings turn, the first; None where not said."""
+    config = matrix._weights and matrix._weights.config
+    given = dict(getattr(config, "rope_parameters", None) or {}).get("partial_rotary_factor")
+    factor = getattr(config, "rotary_pct", getattr(config, "partial_rotary_factor", None)) if given is None else given
+    if matrix.kind not in ("query", "key") or not factor:
+        return None
+    return int(factor * (matrix.shape[0] // matrix.heads))
 
 
 def _parts(matrix):
@@ -74,9 +90,9 @@ def folded(matrix):
         ``folded_q_ratio``, that over the same of W; ``folded_q_shuffled``: the ratio where the entries of the gain are
         permuted, which is what a gain that knows nothing of W's columns would do. Frobenius and spectral norm are
         divided by the RMS of the gain in these ratios, so that 1 is no effect beyond a common factor.
-        ``folded_columns``: correlation of the gain with the norms of W's columns, 0 +- 1/sqrt(in) for independent ones.
-        ``folded_mean_share``: share of ||W diag(gain)||^2 in the direction of ones, which centring makes unreachable; 1/in
-        for a random matrix. ``folded_bias_l2``: ||bias + W shift||, where the model has either.
+        ``folded_columns``: correlation of the gain with the norms of W's columns, 0 +- 1/sqrt(in) by chance.
+        ``folded_mean_share``: share of ||W diag(gain)||^2 in the direction of ones, which centring takes away; 1/in for
+        a random matrix. ``folded_bias_l2``: ||bias + W shift||, where the model has either.
         The curves ``plain_singular_values``, ``folded_singular_values``, float32 (r,).
 
     References
