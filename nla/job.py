@@ -1,6 +1,7 @@
 """The work of one scan: for each checkpoint what is on disk, what can be copied from a twin, what must be computed."""
 
 import sys
+from contextlib import suppress
 
 import pandas as pd
 from filelock import FileLock
@@ -69,8 +70,11 @@ class Job:
         if not fetched:
             return
         pure = all(_pure(m) for c in left for m in self.wanted[c])
-        beside = {next(models.neighbours(self.ladder, c, w), c) for c in remote for w in ("initial", *WITH[not pure])}
-        others = {f.digest: f.size for c in beside for f in hub.to_fetch(c) if f.digest not in fetched}
+        others = {}
+        for which in ("initial", *WITH[not pure]):
+            with suppress(CheckpointError):  # it will be said where it matters
+                beside = {next(models.neighbours(self.ladder, c, which), c) for c in remote}
+                others |= {f.digest: f.size for c in beside for f in hub.to_fetch(c) if f.digest not in fetched}
         # The first, this and the next checkpoint; the previous and the last where a measure compares with them.
         # Or of each of them but the next one file, where checkpoints are larger than the disk allowed.
         sizes, places = [[f.size for f in hub.files(c)] for c in remote], 3 if pure else 5

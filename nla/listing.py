@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -19,6 +20,9 @@ from nla.patience import NotThere, Unavailable, patiently
 from nla.weights import FORMATS, CheckpointError, read_json
 
 File = namedtuple("File", "name size digest")  # digest: SHA-256 of an LFS file, else the git blob id
+
+RECENT = 60  # seconds for which a tree that could not be had is not asked for again
+_refused = {}  # commit -> (when, why)
 
 
 def folder(repo, commit):
@@ -90,8 +94,15 @@ def tree(checkpoint):
     saved = checkpoint.folder.parent / "trees" / f"{checkpoint.commit}.json"
     with suppress(CheckpointError, TypeError):
         return tuple(File(*file) for file in read_json(saved))
+    when, error = _refused.get(checkpoint.commit, (-RECENT, None))
+    if time.monotonic() - when < RECENT:
+        raise type(error)(str(error))
     what = f"the list of files of {checkpoint.repo}@{checkpoint.revision}"
-    entries = patiently(what, lambda: ask(f"models/{checkpoint.repo}/tree/{checkpoint.commit}"))
+    try:
+        entries = patiently(what, lambda: ask(f"models/{checkpoint.repo}/tree/{checkpoint.commit}"))
+    except CheckpointError as error:
+        _refused[checkpoint.commit] = (time.monotonic(), error)
+        raise
     files = [(e["path"], e["size"], (e.get("lfs") or e)["oid"]) for e in entries if e["type"] == "file"]
     _save(saved, files)
     return tuple(File(*file) for file in files)
@@ -106,6 +117,7 @@ def trees(checkpoints):
         except CheckpointError as error:
             return error
 
+    _refused.clear()
     remote = [c for c in checkpoints if c.repo]
     with ThreadPoolExecutor(8) as pool:
         return {c: error for c, error in zip(remote, pool.map(one, remote), strict=True) if error}

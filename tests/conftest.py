@@ -72,7 +72,7 @@ def hub(tmp_path, monkeypatch):
     from huggingface_hub import constants, file_download
     from huggingface_hub.utils import _http
 
-    from nla import hub, patience
+    from nla import hub, listing, patience
     from tests.hub_server import HubServer
 
     class Hasty:  # the client's own waiting; ours is patience.DELAYS
@@ -84,6 +84,7 @@ def hub(tmp_path, monkeypatch):
     monkeypatch.setattr(patience, "time", Hasty())
     monkeypatch.setattr(patience, "_contact", {"made": False, "lost": False})
     monkeypatch.setattr(hub, "_ours", set())
+    monkeypatch.setattr(listing, "_refused", {})
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)

@@ -132,6 +132,17 @@ def test_stalled_connection(acme, same, tmp_path, where):
     whole(acme, tmp_path)
 
 
+def test_the_list_of_files_of_the_last_one_cannot_be_had(acme, same):
+    acme.fault("status", f"GET .*/tree/{nla.checkpoints('acme/tiny')[-1].commit}", code=503, times=1000)
+    with pytest.warns(
+        UserWarning, match="step100 left out: the list of files .* cannot be had: the Hub answers HTTP 503"
+    ):
+        table = nla.scan("acme/tiny", moving)
+    assert set(table.step) == {0, 1, 20} and acme.faults[0]["hits"] == 7
+    acme.heal()
+    same(nla.scan("acme/tiny", moving))
+
+
 def test_no_connection(acme, same, monkeypatch, capfd):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens
     with pytest.raises(
