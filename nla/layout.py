@@ -69,7 +69,9 @@ class Layout:
             raise self._error(f"config.json gives {self.layers} layers where the files hold {held} tensors")
         inner = [k for k in KINDS if k in self.family.parts and k not in EMBEDDINGS]
         tied = getattr(self.config, "tie_word_embeddings", None)
-        own = not (self.family.tied if tied is None else tied) and self.tensor_name("embed_out", -1) in self.tensors
+        untied = not (self.family.tied if tied is None else tied)
+        headed = any("LM" in str(name) for name in getattr(self.config, "architectures", None) or ())
+        own = untied and (headed or self.tensor_name("embed_out", -1) in self.tensors)  # missing from an LM: an error
         outer = ["embed_in", "embed_out"] if own else ["embed_in"]
         return [(k, layer) for layer in range(self.layers) for k in inner] + [(k, -1) for k in outer]
 

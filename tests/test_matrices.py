@@ -100,6 +100,15 @@ def test_missing_tensor_is_an_error_that_names_it(ladder):
             list(weights.matrices())
 
 
+def test_missing_head_of_a_language_model_is_an_error(ladder):
+    path = ladder / "step100" / "model.safetensors"
+    state = load_file(path)
+    del state["embed_out.weight"]
+    save_file(state, path)
+    with nla.load(str(ladder)) as weights, pytest.raises(nla.CheckpointError, match=r"embed_out\.weight is missing"):
+        list(weights.matrices())
+
+
 def test_unknown_family(ladder):
     config = ladder / "step100" / "config.json"
     config.write_text(config.read_text().replace('"gpt_neox"', '"mamba"'))
