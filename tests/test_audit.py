@@ -28,7 +28,7 @@ def test_stale_branches_of_pythia_2_8b(hub):
         made[f"step{step}"] = weights("main" if step in first else "late" if step in second else f"own {step}")
     hub.add("EleutherAI/pythia-2.8b", made)
     table = nla.audit("pythia-2.8b").set_index("step")
-    assert hub.count() == hub.count("GET /api/") == 2 + 155  # refs twice and every tree: nothing was fetched
+    assert hub.count() == hub.count("GET /api/models") == 2 + 155  # refs twice and every tree: nothing was fetched
     assert table.index.tolist() == list(ladders.PYTHIA_STEPS)
     assert set(table[table.status == "stale"].index) == (first | second) - {143000}
     assert set(table.of[list(first)]) == {"main"} and set(table.of[list(second - {143000})]) == {"step143000"}
