@@ -119,6 +119,8 @@ class Matrix:
         """The same matrix at the ``initial``, ``previous`` or ``final`` checkpoint; None if missing, damaged or NaN."""
         try:
             other = getattr(self, which)
+        except Unavailable:  # not now, but perhaps the next time: what NaN in a table would hide
+            raise
         except CheckpointError:  # the row of that checkpoint says so; this one must not be lost with it
             return None
         return other if other is not None and other.finite else None

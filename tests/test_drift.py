@@ -13,6 +13,7 @@ import nla
 from nla import measuring, spectra
 from nla.measures.drift import compare, decayed_rows, random_rand_distance
 from nla.measures.subspaces import LARGEST, dimensions
+from nla.patience import Unavailable
 from nla.recipes import Recipe
 
 
@@ -399,7 +400,28 @@ def test_damaged_neighbour_costs_only_what_is_compared_with_it(ladder):
         table = nla.scan(str(ladder), [nla.drift, nla.subspaces])
     assert list(table.attrs["summary"]["failed"]) == ["step20"]
     last = table[table.step == 100]
-    assert last.update_norm.isna().all() and last.relative_distance.notna().all()
+    assert (last.update_steps == 99).all()  # from the one before the damaged one
+    assert last.update_norm.notna().all() and last.relative_distance.notna().all()
+
+
+def test_drift_counts_from_the_first_checkpoint_that_can_be_read(ladder):
+    os.truncate(ladder / "step0" / "model.safetensors", 4000)
+    with pytest.warns(UserWarning, match="step0 left out"):
+        table = nla.scan(str(ladder), nla.drift)
+    assert set(table.step) == {1, 20, 100} and (table.initial_step == 1).all()
+    assert (table[table.step == 1].distance == 0).all() and (table[table.step == 20].distance > 0).all()
+
+
+def test_what_cannot_be_fetched_this_time_is_an_error_not_nan(ladder, monkeypatch):
+    with nla.load(str(ladder), 100) as weights:
+        matrix = weights.matrix("key", 0)
+
+        def refuse(which):
+            raise Unavailable("not now")
+
+        monkeypatch.setattr(weights, "neighbour", refuse)
+        with pytest.raises(Unavailable, match="not now"):
+            nla.drift(matrix)
 
 
 def test_matrix_of_another_shape_is_not_compared():

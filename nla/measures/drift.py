@@ -18,10 +18,11 @@ def drift(matrix):
     Returns
     -------
     dict
-        ``distance``: ||W - W_0||_F; ``relative_distance``: that over ||W_0||_F, which is ``initial_norm``. With W =
-        a W_0 + R, R orthogonal to W_0, ``projection``: a; ``residual``: ||R|| / ||W_0||, so that relative_distance^2 =
-        (1-a)^2 + residual^2; ``cosine`` of the angle between W and W_0: its square is the share of ||W||^2 along W_0.
-        Where a weight only decays, a is the product of its decays and residual is 0.
+        ``distance``: ||W - W_0||_F; ``relative_distance``: that over ||W_0||_F, which is ``initial_norm``; W_0 is of
+        the first checkpoint that can be read, ``initial_step``. With W = a W_0 + R, R orthogonal to W_0,
+        ``projection``: a; ``residual``: ||R|| / ||W_0||, so that relative_distance^2 = (1-a)^2 + residual^2;
+        ``cosine`` of the angle between W and W_0: its square is the share of ||W||^2 along W_0. Where a weight only
+        decays, a is the product of its decays and residual is 0.
         ``update_norm``: ||W - W_p|| / ||W_p||; ``update_angle``: between W and W_p, in radians; ``update_steps``: steps
         between them, 0 at the first checkpoint; ``previous_norm``: ||W_p||_F.
         ``drift_floor``, ``update_floor``: what rounding to the dtype of the files adds to relative_distance and to
@@ -43,6 +44,7 @@ def drift(matrix):
             "projection": since["projection"],
             "residual": since["residual"] / since["norm"],
             "initial_norm": since["norm"],
+            "initial_step": first.step if first else np.nan,
             "drift_floor": np.hypot(own, rounded_first) / since["norm"],
             "update_norm": update["distance"] / update["norm"],
             "update_angle": update["angle"],
