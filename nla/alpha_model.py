@@ -37,7 +37,8 @@ def averages(table):
 def neighbours(table, columns=("step", "alpha", "tail_size", "mp_departure")):
     """The rows of `table` that have a checkpoint before them, in order, with `columns` there as NAME_before."""
     ordered = table.sort_values("step", kind="stable")
-    before = ordered.groupby(["kind", "layer"], sort=False)[list(columns)].shift(1).add_suffix("_before")
+    matrix = [c for c in ("model", "stage", "kind", "layer") if c in table]
+    before = ordered.groupby(matrix, sort=False)[list(columns)].shift(1).add_suffix("_before")
     return ordered.join(before).dropna(subset=["step_before"])
 
 

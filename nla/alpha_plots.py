@@ -4,6 +4,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from nla import figures, tails
 from nla.alpha_checks import word
@@ -27,16 +29,20 @@ def through_training(table):
         for layer, line in rows.groupby("layer"):
             ax.plot(line.step, line.alpha, color=figures.DEPTH(depth(layer)) if layer >= 0 else "black", lw=0.8)
         known = middle.dropna()  # bootstraps are made at some steps only
-        error = ax.fill_between(known.index, known.alpha_16, known.alpha_84, color=color, alpha=0.3, lw=0)
-        (median,) = ax.plot(middle.index, middle.alpha, color=color, lw=2.4, marker=".")
+        ax.fill_between(known.index, known.alpha_16, known.alpha_84, color=color, alpha=0.3, lw=0)
+        ax.plot(middle.index, middle.alpha, color=color, lw=2.4, marker=".")
         valid = rows[rows.valid == 1]
         (good,) = ax.plot(valid.step, valid.alpha, "o", color="none", mec="black", ms=7)
         figures.steps_axis(ax, table.step)
         _alpha_axis(ax.yaxis)
-    handles = {"random matrices, 5 to 95 %": (band, null), "median layer": median, "its bootstrap, 16 to 84 %": error}
     figures.finish(fig, axs, table, "alpha", "training step", depth)
-    handles |= {"nothing in the spectrum against it": good}
-    fig.legend(handles.values(), handles, loc="outside lower center", ncols=4, fontsize="small")
+    handles = {
+        "random matrices, median and 5 to 95 %": (band, null),
+        # of no kind's colour:
+        "median layer, with its bootstrap": (Patch(color="0.75"), Line2D([], [], color="0.3", lw=2.4, marker=".")),
+        "nothing in the spectrum against it": good,
+    }
+    fig.legend(handles.values(), handles, loc="outside lower center", ncols=3, fontsize="small")
     return fig
 
 
@@ -54,8 +60,8 @@ def averages(table, means):
     random = table.groupby("step")[["alpha_random_05", "alpha_random_50", "alpha_random_95"]].median()
     left.fill_between(random.index, random.alpha_random_05, random.alpha_random_95, color="0.88", lw=0)
     left.plot(random.index, random.alpha_random_50, color=figures.GREY, lw=2.5, label="random matrices")
-    for (name, line), style in zip(means.items(), ("o-", "s-", "^--", "D"), strict=True):
-        left.plot(line.index, line, style, ms=5, lw=1.4, label=name)
+    for (name, line), style in zip(means.items(), ("o-", "s--", "^:", "D"), strict=True):
+        left.plot(line.index, line, style, color="0.15", mfc="white", ms=5, lw=1.3, label=name)
     left.legend(fontsize="small")
     figures.steps_axis(left, means.index)
     left.set(ylabel="alpha", xlabel="training step", title="four averages over all matrices")
@@ -66,8 +72,11 @@ def averages(table, means):
         place = i + np.linspace(-0.35, 0.35, len(rows))
         right.scatter(place, rows.alpha, s=9, c=[figures.kind_colors()[k] for k in rows.kind], lw=0)
         right.plot([i - 0.4, i + 0.4], [group.median()] * 2, color="black", lw=1.6)
-    right.set_xticks(range(len(shown)), [f"{s:,}" for s in shown])
-    right.set(xlabel="training step", title="every matrix, in order (bar: median; colour: kind)")
+    for kind in table.kind.unique():
+        right.scatter([], [], s=16, color=figures.kind_colors()[kind], label=kind)
+    right.legend(fontsize="x-small", ncols=2, loc="upper left", handletextpad=0.2)
+    right.set_xticks(range(len(shown)), [f"{s:,}" for s in shown], fontsize="x-small")
+    right.set(xlabel="training step", title="every matrix (bar: median)")
     _alpha_axis(left.yaxis)
     return fig
 
@@ -88,7 +97,7 @@ def check_shares(shares):
 def jump(before, after):
     """Why alpha changed from one checkpoint to the next: ks and alpha of every tail, for two `Matrix` objects."""
     fig, axs = plt.subplots(1, 2, figsize=(10, 3.6))
-    for matrix, color in ((before, "C0"), (after, "C3")):
+    for matrix, color in ((before, figures.STEPS(0.25)), (after, figures.STEPS(0.75))):
         x = matrix.singular_values[::-1] ** 2
         alpha, ks = (v[0] for v in tails.scan(x[x > 0], np.inf))
         size = len(alpha) - np.arange(len(alpha))
@@ -136,9 +145,9 @@ def planted(table, spectra):
         top, bottom = axs[:, i]
         rows = table[table.kind == kind].sort_values("step")
         fit, x = rows.iloc[-1], s**2 / np.mean(s**2)
-        top.loglog(x, np.arange(1, len(x) + 1) / len(x), color="C0", lw=1.6)
+        top.loglog(x, np.arange(1, len(x) + 1) / len(x), color="0.15", lw=1.8)
         tail = np.geomspace(fit.xmin / np.mean(s**2), x[0], 20)
-        top.loglog(tail, fit.tail_share * (tail / tail[0]) ** (1 - fit.alpha), color="C3", lw=1.2, ls="--")
+        top.loglog(tail, fit.tail_share * (tail / tail[0]) ** (1 - fit.alpha), color="crimson", lw=1.4, ls="--")
         top.set(title=f"{kind}: {word(fit.verdict)}", xlabel="eigenvalue / mean", xlim=(0.05, 60), ylim=(8e-4, 1.3))
         bottom.plot(rows.step, rows.alpha, color="0.5", lw=1)
         colors = [VERDICT_COLORS[int(v)] for v in rows.verdict]

@@ -1,6 +1,11 @@
-"""Checkpoints as running language models: what their own forward pass computes, to hold ours against."""
+"""Checkpoints as running language models: what their own forward pass computes, and their loss on text."""
+
+import json
+from importlib.resources import files
 
 import torch
+
+from nla.patience import NotThere, patiently
 
 ATTENTION = (".attention", ".self_attn", ".attn", ".self_attention")  # what families call the module
 
@@ -77,3 +82,49 @@ def capture_attention(model, tokens):
         for module in without_interface:
             del module._reshape
     return [{"input": x, "query": q, "key": k, "value": v} for x, (q, k, v) in zip(inputs, projected, strict=True)]
+
+
+@torch.no_grad()
+def loss(model, windows, at_once=16):
+    """Mean cross-entropy of `model`, nats per token, on `windows` of token ids, (n, length + 1)."""
+    total = 0.0
+    for part in windows.split(at_once):
+        logits = model(part[:, :-1], use_cache=False).logits
+        total += torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1).float(), part[:, 1:].flatten(), reduction="sum"
+        ).item()
+    return total / windows[:, 1:].numel()
+
+
+def held_out():
+    """Text that every machine has alike: {"source": excerpts of Python, "pairs": [signature, parameters, docstring]}.
+
+    From files that the embedded model was not trained on.
+    """
+    return json.loads(files("nla.demo").joinpath("held_out.json").read_text(encoding="utf-8"))
+
+
+def tokenizer(checkpoint):
+    """The `tokenizers.Tokenizer` of a checkpoint, or None where there is no tokenizer.json.
+
+    It lies beside the weights or in the folder above, or in the repository on the Hub.
+    """
+    from huggingface_hub import hf_hub_download
+    from tokenizers import Tokenizer
+
+    if checkpoint.repo is None:
+        places = (checkpoint.folder / "tokenizer.json", checkpoint.folder.parent / "tokenizer.json")
+        path = next((place for place in places if place.is_file()), None)
+        return path and Tokenizer.from_file(str(path))
+    try:
+        what = f"the tokenizer of {checkpoint.repo}"
+        path = patiently(what, lambda: hf_hub_download(checkpoint.repo, "tokenizer.json", revision=checkpoint.commit))
+    except NotThere:
+        return None
+    return Tokenizer.from_file(path)
+
+
+def windows(bpe, texts, length=256):
+    """`texts` one after the other as token ids, cut into (n, length + 1); neighbours share a token."""
+    ids = [i for text in texts for i in bpe.encode(text, add_special_tokens=False).ids]
+    return torch.tensor(ids[: (len(ids) - 1) // length * length + 1]).unfold(0, length + 1, length)

@@ -3,7 +3,6 @@
 # ||bias|| by layer: rainbowbrained/NLA_team13, NLA_project_biases (2).ipynb, December 2024.
 PRINTED = {
     ("EleutherAI/pythia-410m", 138000, "dense_4h_to_h", "bias_l2"): (
-        # fmt: off
         1.7884935,
         1.0191306,
         0.8310971,
@@ -28,7 +27,6 @@ PRINTED = {
         1.0731093,
         1.0862745,
         0.8622946,
-        # fmt: on
     ),
 }
 

@@ -1,7 +1,8 @@
 """Chains of stages: base model, fine-tuned, preference-trained ..., checkpoints that descend from one another.
 
 A chain is a MODEL of its own, written ``base>sft>dpo`` of folders, short names or ids on the Hub, each with or without
-@revision; of a link that is a ladder the last checkpoint counts. The chains below go by a short name.
+@revision; of a link that is a ladder the last checkpoint counts. Stages are told from the names, or said, as in
+``base>sft=link``. The chains below go by a short name.
 """
 
 import json
@@ -76,15 +77,16 @@ def is_chain(model):
 
 
 def links(model):
-    """{stage: link} of a chain, in its order; stages of a written one are told from the names of its links."""
+    """{stage: link} of a chain, in its order."""
     if str(model) in CHAINS:
         return CHAINS[str(model)]
     parts = [link.strip() for link in str(model).split(">")]
     if len(parts) < 2 or not all(parts):
         raise ValueError(f"{model!r} is no chain: it takes base>sft, or base>sft>dpo, of folders or names")
     found = {}
-    for place, link in enumerate(parts):
-        name = _method(link) if place else "base"
+    for place, part in enumerate(parts):
+        said, link = re.fullmatch(r"(?:(\w+)=)?(.+)", part).groups()
+        name = said or (_method(link) if place else "base")
         count = sum(re.fullmatch(rf"{name}\d*", stage) is not None for stage in found)
         found[f"{name}{count + 1}" if count else name] = link
     return found
@@ -124,7 +126,10 @@ def ladder_of(model):
     return base if Path(base).expanduser().is_dir() else base.partition("@")[0]
 
 
-def _repository(model):
+def with_start(chain):
+    """The chain, and before its base the first checkpoint of the ladder that leads there, as the stage "start"."""
+    first = nla_checkpoints(ladder_of(chain))
+
     """A name without revision, and a short name of Pythia's as its repository."""
     name = str(model).partition("@")[0]
     return f"EleutherAI/{name}" if name.startswith("pythia-") else name

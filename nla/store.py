@@ -23,6 +23,9 @@ SHARED = (
     "pairs.py",
     "neurons.py",
     "nulls.py",
+    "tails.py",
+    "unimodality.py",
+    "alpha_checks.py",
     "weights.py",
 )  # under every measure
 

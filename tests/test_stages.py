@@ -69,7 +69,7 @@ def test_unknown_link_and_chain_in_a_chain(ladder):
 
 def test_known_chains():
     for name, links in stages.CHAINS.items():
-        assert list(links)[0] == "base" and len(links) >= 3, name
+        assert next(iter(links)) == "base" and len(links) >= 3, name
         assert stages.is_chain(name) and not stages.is_chain(links["base"])
     assert stages.chain_of("demo") == "demo-chain" and stages.chain_of("demo-chain") == "demo-chain"
     assert stages.chain_of("pythia-1b") == stages.chain_of("EleutherAI/pythia-1b@main") == "pythia-1b-helpful"
@@ -153,7 +153,9 @@ def test_update_of_random_noise_is_random_everywhere(tmp_path):
     mean = {k: np.mean([f[k] for f in found], axis=0) for k in found[0]}
     np.testing.assert_allclose(mean["delta_deciles_out"], 1, atol=0.1)
     np.testing.assert_allclose(mean["delta_deciles_in"], 1, atol=0.1)
-    assert mean["delta_overlap_out"] == pytest.approx(1, abs=0.25) and mean["delta_overlap_in"] == pytest.approx(1, abs=0.25)
+    assert mean["delta_overlap_out"] == pytest.approx(1, abs=0.25) and mean["delta_overlap_in"] == pytest.approx(
+        1, abs=0.25
+    )
     assert abs(mean["delta_cosine"]) < 0.02 and mean["delta_diagonal"] == pytest.approx(1, abs=0.3)
     assert mean["delta_stable_rank_relative"] == pytest.approx(1, abs=0.03)
     assert mean["delta_effective_rank_relative"] == pytest.approx(1, abs=0.03)

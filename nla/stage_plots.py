@@ -1,0 +1,183 @@
+"""Figures of chains of stages: pretraining and what follows on one axis, and the updates side by side."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.colors import Normalize
+
+from nla import figures
+
+PRETRAINING = "last of pretraining"  # the last saved interval, beside which the stages are seen
+
+
+def colors(names):
+    """{update: colour}: black for pretraining, a qualitative palette for the stages."""
+    stages = [name for name in names if name != PRETRAINING]
+    return {PRETRAINING: "black"} | dict(zip(stages, sns.color_palette("Dark2", 8), strict=False))
+
+
+def updates(before, after):
+    """The rows of a scan of `nla.update` that hold one, the last of pretraining and the stages; column ``update`` says which.
+
+    Parameters
+    ----------
+    before, after : pandas.DataFrame
+        Of the ladder and of the chain; the chain's first row is the ladder's last checkpoint.
+    """
+    parts = [before[before.step == before.step.max()].assign(update=PRETRAINING)]
+    parts += [after[after.step > after.step.min()].assign(update=lambda rows: rows.stage)]
+    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return table[table.delta_norm.notna()] if "delta_norm" in table else table[:0]
+
+
+def over_stages(before, after, column, ylabel=None, baseline=None, log=False):
+    """One panel per kind: `column` against training step, and behind the broken line at each stage; colour = depth."""
+    kinds = [kind for kind in figures.KINDS if kind in set(before.kind)]
+    fig, axs = figures.panels(kinds, sharey=True)
+    depth, last = Normalize(0, max(before.layer.max(), 1)), np.log1p(max(before.step.max(), 1))
+    later = after[after.step > after.step.min()]
+    stages = list(dict.fromkeys(later.stage))
+    places = {stage: 1.12 + 0.14 * i for i, stage in enumerate(stages)}
+    for kind, ax in axs.items():
+        for layer, rows in before[before.kind == kind].sort_values("step").groupby("layer"):
+            color = figures.DEPTH(depth(layer)) if layer >= 0 else "black"
+            tail = later[(later.kind == kind) & (later.layer == layer)].sort_values("step")
+            x, y = np.log1p(rows.step) / last, rows[column]
+            ax.plot(x, y, color=color, lw=1.4, marker=".", ms=4)
+            stage_x, stage_y = [x.iloc[-1], *tail.stage.map(places)], [y.iloc[-1], *tail[column]]
+            ax.plot(stage_x, stage_y, color=color, lw=1.4, ls=":", marker=".", ms=6)
+        if isinstance(baseline, str):
+            ax.plot(
+                x,
+                before[(before.kind == kind) & (before.layer == layer)][baseline],
+                color=figures.GREY,
+                lw=2.5,
+                zorder=0,
+            )
+        elif baseline is not None:
+            ax.axhline(baseline, color=figures.GREY, lw=2.5, zorder=0, label="random matrix")
+        steps = [0, *(10**i for i in range(1, int(np.log10(max(before.step.max(), 1))) + 1))]
+        ax.set_xticks(
+            [*np.log1p(steps) / last, *places.values()], [*(f"{s:,}" for s in steps), *stages], fontsize="x-small"
+        )
+        ax.axvline(1.05, color="0.3", lw=0.8, ls="--")
+        if log:
+            figures.log_axis(ax.yaxis)
+    figures.finish(fig, axs, before, ylabel or column, "training step | stage", depth)
+    return fig
+
+
+def by_kind(table, columns):
+    """One panel per column, {column: (label, random value or None, log)}: a dot per layer, by kind, colour = update."""
+    kinds = [kind for kind in figures.KINDS if kind in set(table.kind)]
+    names = list(dict.fromkeys(table["update"]))
+    fig, axs = plt.subplots(1, len(columns), figsize=(4.2 * len(columns), 3.4), squeeze=False)
+    for ax, (column, (label, random, log)) in zip(axs.flat, columns.items(), strict=True):
+        for i, name in enumerate(names):
+            rows = table[table["update"] == name]
+            x = rows.kind.map(kinds.index) + (i - (len(names) - 1) / 2) * 0.22
+            ax.plot(x, rows[column], "o", ms=3.5, mew=0, color=colors(names)[name], label=name)
+        if isinstance(random, str):
+            ax.plot(table.kind.map(kinds.index), table[random], "_", ms=14, mew=2, color=figures.GREY, zorder=0)
+        elif random is not None:
+            ax.axhline(random, color=figures.GREY, lw=2.5, zorder=0)
+        if log:
+            figures.log_axis(ax.yaxis)
+        ax.set_xticks(range(len(kinds)), kinds, rotation=40, ha="right", rotation_mode="anchor", fontsize="small")
+        ax.set_ylabel(label)
+    axs.flat[-1].legend(fontsize="small")
+    return fig
+
+
+def by_layer(table, column, ylabel, log=True):
+    """One panel per update: `column` against layer, a line per kind; no embeddings."""
+    table, names = table[table.layer >= 0], list(dict.fromkeys(table["update"]))
+    fig, axs = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.1), squeeze=False)
+    for ax, name in zip(axs.flat, names, strict=True):
+        for kind, rows in table[table["update"] == name].groupby("kind", sort=False):
+            rows = rows.sort_values("layer")
+            ax.plot(rows.layer, rows[column], marker=".", color=figures.kind_colors()[kind], label=kind)
+        if log:
+            figures.log_axis(ax.yaxis)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set(title=name, xlabel="layer")
+    axs.flat[0].set_ylabel(ylabel)
+    axs.flat[-1].legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def deciles(table):
+    """One panel per kind: share of the update along each tenth of the singular directions before it, over random.
+
+    Full lines what the matrix puts out, dashed what it takes in; medians over layers.
+    """
+    names = list(dict.fromkeys(table["update"]))
+    fig, axs = figures.panels(table.kind.unique(), sharey=True)
+    for kind, ax in axs.items():
+        for name in names:
+            rows = table[(table.kind == kind) & (table["update"] == name)]
+            for side, style in (("out", "-"), ("in", "--")):
+                shares = np.median(np.stack(list(rows[f"delta_deciles_{side}"])), axis=0)
+                x = np.arange(1, len(shares) + 1)
+                ax.plot(x, shares, style, color=colors(names)[name], lw=1.4, label=f"{name}, {side}")
+        ax.axhline(1, color=figures.GREY, lw=2.5, zorder=0)
+        ax.set_xticks([1, 5, 10])
+        figures.log_axis(ax.yaxis)
+    figures.label_outer(axs, "share / random", "tenth, largest s first")
+    handles, labels = next(iter(axs.values())).get_legend_handles_labels()
+    fig.legend(handles, labels, fontsize="x-small", loc="outside right center")
+    return fig
+
+
+def changes(before, after, columns):
+    """How much each column changes in each update: median over matrices of value / value before - 1, in percent.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per column, a column per update.
+    """
+    steps = sorted(set(before.step))[-2:]
+    series = [("base", before[before.step == step]) for step in steps]
+    series += [(stage, rows) for stage, rows in after[after.step > after.step.min()].groupby("stage", sort=False)]
+    names = [PRETRAINING, *(name for name, _ in series[2:])] if len(steps) == 2 else [n for n, _ in series[1:]]
+    found, keys = {}, ["kind", "layer"]
+    for name, (_, then), (_, now) in zip(names, series, series[1:], strict=False):
+        then, now = (rows.set_index(keys)[list(columns)].astype(float) for rows in (then, now))
+        found[name] = 100 * (now / then.reindex(now.index) - 1).median()
+    return pd.DataFrame(found)
+
+
+def change_dots(table, labels):
+    """A row per measure: its change in percent in each update, on a symmetric logarithmic axis."""
+    fig, ax = plt.subplots(figsize=(8.2, 0.27 * len(table) + 1.2))
+    for name in table:
+        ax.plot(table[name], np.arange(len(table)), "o", ms=5, mew=0, color=colors(list(table))[name], label=name)
+    ax.axvline(0, color="0.3", lw=0.8)
+    ax.set_xscale("symlog", linthresh=0.1)
+    ticks = [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.set_yticks(range(len(table)), [labels.get(name, name) for name in table.index], fontsize="small")
+    ax.grid(axis="y", lw=0.4)
+    ax.set(xlabel="change [%], median over all matrices", ylim=(len(table) - 0.5, -0.5))
+    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def training(record):
+    """What the two stages of the embedded chain did: loss of every update, and checks of held-out answers by stage."""
+    fig, axs = plt.subplots(1, 3, figsize=(11.5, 3.2))
+    for ax, (stage, label) in zip(axs, (("sft", "loss [nats per token]"), ("dpo", "DPO loss")), strict=False):
+        losses = pd.Series(record[stage]["batch_loss"])
+        ax.plot(losses, color="0.75", lw=0.7)
+        ax.plot(losses.rolling(15, center=True).mean(), color=colors(["sft", "dpo"])[stage])
+        ax.set(title=f"{stage}: training", xlabel="update", ylabel=label)
+    axs[1].axhline(np.log(2), color="0.3", lw=0.8, ls="--")
+    stages = [s for s in record if isinstance(record[s], dict) and "evaluation" in record[s]]
+    for name, style in (("closed", ":"), ("sentence", "--"), ("named", "-."), ("reward", "-")):
+        values = [record[s]["evaluation"][name] for s in stages] + [record["docstrings"][name]]
+        axs[2].plot([*stages, "true\ndocstrings"], values, style, marker=".", color="black", label=name)
+    axs[2].set(title="answers to held-out signatures", ylim=(-0.03, 1.05))
+    axs[2].legend(fontsize="x-small")
+    return fig

@@ -1,0 +1,111 @@
+"""Matrices replaced in running models of every family, singular values taken out, and the loss on text."""
+
+import copy
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+
+import nla
+from nla import language, surgery
+from tests.test_families import CONFIGS, build
+
+HERE = ("gpt_neox", "bloom", "gpt2 narrow", "opt", "llama", "qwen3", "phi3", "gemma2")
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_only_the_matrix_meant_is_replaced_and_only_for_the_while(name, tmp_path):
+    assert set(HERE) <= set(CONFIGS)
+    model = built(name)
+    original = copy.deepcopy(model.state_dict())
+    matrices = read(model, tmp_path / "before")
+    generator = torch.Generator().manual_seed(0)
+    kinds = [("query", 1), ("value", 1), ("dense_h_to_4h", 0), ("dense_4h_to_h", 2)]
+    new = {key: torch.randn(matrices[key].shape, generator=generator) for key in kinds}
+    with surgery.replaced(model, new):
+        inside = read(model, tmp_path / "inside")
+    for key, before in matrices.items():
+        assert torch.equal(inside[key], new.get(key, before)), key
+    assert all(torch.equal(original[n], tensor) for n, tensor in model.state_dict().items())
+
+
+def built(name):
+    """A small random model of a family."""
+    return build(name.split()[0], **CONFIGS[name]).float().eval()
+
+
+def read(model, folder):
+    """{(kind, layer): float32 (out, in)} as nla reads the model from its files."""
+    model.save_pretrained(folder)
+    with nla.load(str(folder)) as weights:
+        return {(m.kind, m.layer): m.values.clone() for m in weights.matrices()}
+
+
+def test_an_error_inside_restores_too(model):
+    before = {n: p.clone() for n, p in model.state_dict().items()}
+    with pytest.raises(ZeroDivisionError), surgery.replaced(model, {("key", 0): torch.zeros(42, 42)}):
+        raise ZeroDivisionError
+    with (
+        pytest.raises(RuntimeError),
+        surgery.replaced(model, {("key", 0): torch.zeros(42, 42), ("key", 1): torch.zeros(3)}),
+    ):
+        raise AssertionError("not to be reached")
+    assert all(torch.equal(before[n], p) for n, p in model.state_dict().items())
+
+
+@pytest.mark.parametrize("shape", [(40, 40), (60, 25), (25, 60), (4, 7), (1, 5)])
+@pytest.mark.parametrize("part", [0, 1, -1])
+def test_without_a_part_of_the_singular_values(shape, part):
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(3))
+    U, s, Vt = np.linalg.svd(values.double().numpy(), full_matrices=False)
+    parts = np.array_split(np.arange(len(s)), min(10, len(s)))
+    if part >= len(parts):
+        return
+    s[parts[part]] = 0
+    found = surgery.without(nla.Matrix("dense", 0, 0, values), part)
+    np.testing.assert_allclose(found.numpy(), U * s @ Vt, atol=1e-5)
+
+
+def test_loss_is_that_of_the_model_itself(model):
+    windows = torch.randint(0, 97, (5, 33), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits = model(windows[:, :-1]).logits.double().log_softmax(-1)
+    expected = -np.mean([logits[i, t, windows[i, t + 1]].item() for i in range(5) for t in range(32)])
+    assert language.loss(model, windows) == pytest.approx(expected, rel=1e-5)
+    assert language.loss(model, windows, at_once=2) == pytest.approx(expected, rel=1e-5)
+
+
+def test_loss_of_a_model_that_knows_nothing(model):
+    blank = copy.deepcopy(model)
+    with torch.no_grad():
+        blank.get_output_embeddings().weight.zero_()
+    assert language.loss(blank, torch.randint(0, 97, (3, 17))) == pytest.approx(math.log(97))
+
+
+def test_windows_and_tokenizer():
+    last = nla.checkpoints("demo-chain")[-1]
+    bpe = language.tokenizer(last)
+    assert bpe.get_vocab_size() == 1024
+    texts = ["def f(x):\n    return x\n" * 5, "y = 1\n" * 20]
+    windows = language.windows(bpe, texts, 16)
+    stream = [i for text in texts for i in bpe.encode(text).ids]
+    assert windows.shape == ((len(stream) - 1) // 16, 17)
+    assert windows[0].tolist() == stream[:17] and windows[1].tolist() == stream[16:33]
+
+
+def test_no_tokenizer(ladder):
+    assert language.tokenizer(nla.checkpoints(str(ladder))[0]) is None
+
+
+def test_held_out_text_is_not_what_the_model_was_trained_on():
+    """Its loss on the excerpts is well above the one on training text, as on all held-out files."""
+    text, record = language.held_out(), nla.history("demo")["saved"][-1]
+    last = nla.checkpoints("demo")[-1]
+    found = language.loss(
+        language.language_model(last), language.windows(language.tokenizer(last), text["source"])[:24]
+    )
+    assert record["train_loss"] + 0.4 < found < 2.6
+    assert len(text["pairs"]) >= 100 and all(parameters for _, parameters, _ in text["pairs"])
+    assert "PSF" in text["notice"] and json.dumps(text).isascii()
