@@ -1,5 +1,7 @@
 """Figures of chains of stages: pretraining and what follows on one axis, and the updates side by side."""
 
+from itertools import pairwise
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ from matplotlib.colors import Normalize
 
 from nla import figures
 
-PRETRAINING = "last of pretraining"  # the last saved interval, beside which the stages are seen
+PRETRAINING = "pretraining"  # its last saved interval, beside which the stages are seen
 
 
 def colors(names):
@@ -18,7 +20,7 @@ def colors(names):
 
 
 def updates(before, after):
-    """The rows of a scan of `nla.update` that hold one, the last of pretraining and the stages; column ``update`` says which.
+    """The rows of `nla.update` for the last interval of pretraining and for each stage; column ``update`` says which.
 
     Parameters
     ----------
@@ -138,13 +140,12 @@ def changes(before, after, columns):
     pandas.DataFrame
         A row per column, a column per update.
     """
-    steps = sorted(set(before.step))[-2:]
-    series = [("base", before[before.step == step]) for step in steps]
-    series += [(stage, rows) for stage, rows in after[after.step > after.step.min()].groupby("stage", sort=False)]
-    names = [PRETRAINING, *(name for name, _ in series[2:])] if len(steps) == 2 else [n for n, _ in series[1:]]
-    found, keys = {}, ["kind", "layer"]
-    for name, (_, then), (_, now) in zip(names, series, series[1:], strict=False):
-        then, now = (rows.set_index(keys)[list(columns)].astype(float) for rows in (then, now))
+    steps, stages = sorted(set(before.step))[-2:], list(dict.fromkeys(after.stage))
+    pairs = [(PRETRAINING, *(before[before.step == step] for step in steps))] if len(steps) == 2 else []
+    pairs += [(b, after[after.stage == a], after[after.stage == b]) for a, b in pairwise(stages)]
+    found = {}
+    for name, *ends in pairs:
+        then, now = (rows.set_index(["kind", "layer"])[list(columns)].astype(float) for rows in ends)
         found[name] = 100 * (now / then.reindex(now.index) - 1).median()
     return pd.DataFrame(found)
 
@@ -180,4 +181,28 @@ def training(record):
         axs[2].plot([*stages, "true\ndocstrings"], values, style, marker=".", color="black", label=name)
     axs[2].set(title="answers to held-out signatures", ylim=(-0.03, 1.05))
     axs[2].legend(fontsize="x-small")
+    return fig
+
+
+def removal(table):
+    """One panel per loss: its rise when a tenth of the singular values of a kind is taken out, see `surgery.removal`."""
+    names = [c for c in table if c not in ("stage", "kind", "part", "taken")]
+    kinds, stages = list(dict.fromkeys(table.kind)), list(dict.fromkeys(table.stage))
+    shades = dict(zip(stages, ["black", *sns.color_palette("Dark2", 8)], strict=False))
+    fig, axs = plt.subplots(1, len(names), figsize=(6.2 * len(names), 3.6), squeeze=False)
+    smallest = table.part.max()
+    for ax, name in zip(axs.flat, names, strict=True):
+        for i, stage in enumerate(stages):
+            for (part, taken), rows in table[table.stage == stage].groupby(["part", "taken"], sort=False):
+                x = rows.kind.map(kinds.index) + (i - (len(stages) - 1) / 2) * 0.2
+                if part != smallest:
+                    ax.plot(x, rows[name], "_", ms=9, mew=2, color=shades[stage], alpha=0.4)
+                else:
+                    style = {"mfc": "white"} if taken == "before" else {}
+                    label = f"{stage}{', taken before' if taken == 'before' else ''}"
+                    ax.plot(x, rows[name], "o", ms=5, color=shades[stage], label=label, **style)
+        ax.axhline(0, color="0.3", lw=0.8)
+        ax.set_xticks(range(len(kinds)), kinds, rotation=30, ha="right", rotation_mode="anchor", fontsize="small")
+        ax.set(title=f"loss on {name}", ylabel="rise [nats per token]")
+    axs.flat[-1].legend(fontsize="x-small", title="smallest tenth (bars: a middle one)", title_fontsize="x-small")
     return fig

@@ -126,10 +126,19 @@ def ladder_of(model):
     return base if Path(base).expanduser().is_dir() else base.partition("@")[0]
 
 
-def with_start(chain):
-    """The chain, and before its base the first checkpoint of the ladder that leads there, as the stage "start"."""
-    first = nla_checkpoints(ladder_of(chain))
+def with_start(chain, ladder):
+    """The chain, and before its base the first checkpoint of its `ladder`, if that has more than one, as stage "start".
 
+    Measures that compare with the first checkpoint then compare with the same one as in the ladder.
+    """
+    if len(ladder) == 1:
+        return chain
+    first = ladder[0]
+    origin = f"{first.repo}@{first.revision}" if first.repo else str(first.folder)
+    return ">".join([f"start={origin}", *(f"{stage}={link}" for stage, link in links(chain).items())])
+
+
+def _repository(model):
     """A name without revision, and a short name of Pythia's as its repository."""
     name = str(model).partition("@")[0]
     return f"EleutherAI/{name}" if name.startswith("pythia-") else name

@@ -2,9 +2,12 @@
 
 from contextlib import contextmanager
 
+import pandas as pd
 import torch
 
+from nla.language import language_model
 from nla.layout import Layout
+from nla.matrices import Weights
 
 PARTS = 10  # into which the singular values of a matrix are sorted, the largest first
 
@@ -62,3 +65,50 @@ def without(matrix, part):
     wide = values.shape[0] <= values.shape[1]
     removed = chosen @ (chosen.T @ values) if wide else (values @ chosen) @ chosen.T
     return (values - removed).float()
+
+
+def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1):
+    """How much the loss rises when a part of the singular values of one kind is taken out in all layers.
+
+    Parameters
+    ----------
+    ladder : list of nla.Checkpoint
+        In order; the first is where fine-tuning starts from.
+    losses : dict
+        name -> function of a transformers model that returns a loss.
+    parts : iterable of int
+        See `without`.
+    last : int
+        The part that is also taken out before fine-tuning: out of the first checkpoint's matrix, and all that was added
+        since put back on top. A stand-in for fine-tuning a model from which it was taken.
+
+    Returns
+    -------
+    pandas.DataFrame
+        stage, kind, part (of `PARTS`, 1 the largest), taken ("after" or "before"), and a column per loss: its rise.
+    """
+    rows = []
+    with Weights(ladder[0], ladder) as first:
+        for checkpoint in ladder:
+            model = language_model(checkpoint)
+            with torch.no_grad():
+                whole = {name: loss(model) for name, loss in losses.items()}
+            with Weights(checkpoint, ladder) as weights:
+                for kind in dict.fromkeys(kind for kind, layer in weights.index() if layer >= 0):
+                    matrices = list(weights.matrices([kind]))
+                    for part, taken in [*((part, "after") for part in parts), (last, "before")]:
+                        if taken == "before" and checkpoint == ladder[0]:
+                            continue
+                        new = {(kind, m.layer): _taken(m, first, part, taken) for m in matrices}
+                        with replaced(model, new):
+                            rises = {name: loss(model) - whole[name] for name, loss in losses.items()}
+                        row = {"stage": checkpoint.stage, "kind": kind, "part": part % PARTS + 1, "taken": taken}
+                        rows.append(row | rises)
+    return pd.DataFrame(rows)
+
+
+def _taken(matrix, first, part, taken):
+    if taken == "after":
+        return without(matrix, part)
+    then = first.matrix(matrix.kind, matrix.layer)
+    return without(then, part) + (matrix.values - then.values)

@@ -54,6 +54,26 @@ def test_stages_are_told_from_names(link, stage):
     assert list(stages.links(f"base>{link}")) == ["base", stage]
 
 
+def test_stages_may_be_said(ladder):
+    assert stages.links("start=a/b@step0>base=c>sft>rlhf=/d/e") == {
+        "start": "a/b@step0",
+        "base": "c",
+        "sft": "sft",
+        "rlhf": "/d/e",
+    }
+    steps = nla.checkpoints(str(ladder))
+    whole = stages.with_start(f"{ladder}>{ladder}/step20", steps)
+    found = nla.checkpoints(whole)
+    assert [(c.stage, c.path.name) for c in found] == [("start", "step0"), ("base", "step100"), ("stage", "step20")]
+    with nla.load(whole, step=2) as weights:
+        initial = weights.matrix("key", 0).initial.weight
+    with nla.load(str(ladder), step=0) as weights:
+        assert torch.equal(initial, weights.matrix("key", 0).weight)
+    assert stages.with_start("a>b", steps[:1]) == "a>b"
+    hub = [models.Checkpoint("m", "step0", 0, "pretraining", None, "org/m", "0" * 40)] * 2
+    assert stages.with_start("org/m>org/n", hub) == "start=org/m@step0>base=org/m>stage=org/n"
+
+
 @pytest.mark.parametrize("text", ["a>", ">b", "a>>b", ">"])
 def test_a_chain_with_a_gap(text):
     with pytest.raises(ValueError, match="takes base>sft"):

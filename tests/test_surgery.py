@@ -109,3 +109,31 @@ def test_held_out_text_is_not_what_the_model_was_trained_on():
     assert record["train_loss"] + 0.4 < found < 2.6
     assert len(text["pairs"]) >= 100 and all(parameters for _, parameters, _ in text["pairs"])
     assert "PSF" in text["notice"] and json.dumps(text).isascii()
+
+
+def test_removal_by_hand(ladder):
+    """Rises against a model whose weights were set by hand."""
+    windows = torch.randint(0, 97, (4, 20), generator=torch.Generator().manual_seed(1))
+    steps = nla.checkpoints(str(ladder))[2:]
+    table = surgery.removal(steps, {"loss": lambda model: language.loss(model, windows)}, parts=(0, -1))
+    assert len(table) == 2 * 6 * 2 + 6 and set(table.part) == {1, 10}
+    for kind, name in (("dense", "attention.dense"), ("dense_h_to_4h", "mlp.dense_h_to_4h")):
+        with nla.load(str(ladder), 100) as now, nla.load(str(ladder), 20) as then:
+            model, before = (language.language_model(steps[1]) for _ in range(2))
+            whole = language.loss(model, windows)
+            for layer in range(2):
+                W, old = now.matrix(kind, layer), then.matrix(kind, layer)
+                with torch.no_grad():
+                    model.get_submodule(f"gpt_neox.layers.{layer}.{name}").weight.copy_(cut(W.values))
+                    new = cut(old.values) + W.values - old.values
+                    before.get_submodule(f"gpt_neox.layers.{layer}.{name}").weight.copy_(new)
+        rows = table[(table.kind == kind) & (table.part == 10)].iloc[1:].set_index("taken").loss
+        assert rows["after"] == pytest.approx(language.loss(model, windows) - whole, abs=1e-5)
+        assert rows["before"] == pytest.approx(language.loss(before, windows) - whole, abs=1e-5)
+
+
+def cut(values):
+    """Without the smallest tenth of the singular values, by a full decomposition."""
+    U, s, Vt = torch.linalg.svd(values.double(), full_matrices=False)
+    s[np.array_split(np.arange(len(s)), 10)[-1]] = 0
+    return (U * s @ Vt).float()

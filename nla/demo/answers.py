@@ -110,8 +110,6 @@ def evaluate(model, reference, bpe, pairs, windows):
         ``held_out_loss``: of plain source; ``divergence``: see there; ``examples``: [signature, answer].
     """
     sequences = [docstrings.encode(bpe, pair) for pair in pairs]
-    sums = [logprobs(model, sequences[i : i + 64]) for i in range(0, len(sequences), 64)]
-    total, count = (torch.cat(parts).sum().item() for parts in zip(*sums, strict=True))
     asked = spread([pair for pair in pairs if pair.parameters], PROMPTS)
     prompts = [docstrings.encode(bpe, pair)[0] for pair in asked]
     answers = draw(model, prompts, SAMPLES, seed=0)
@@ -122,7 +120,7 @@ def evaluate(model, reference, bpe, pairs, windows):
         **{name: float(np.mean([c[name] for drawn in checked for c in drawn])) for name in checked[0][0]},
         "reward_error": float(np.std(rewards, ddof=1) / len(rewards) ** 0.5),
         "answer_tokens": float(np.mean([len(ids) for drawn in answers for ids, _ in drawn])),
-        "answer_loss": -total / count,
+        "answer_loss": answer_loss(model, sequences),
         "held_out_loss": train.evaluate(model, windows),
         "divergence": divergence(model, reference, own),
         "examples": [
@@ -134,3 +132,11 @@ def evaluate(model, reference, bpe, pairs, windows):
 def spread(members, most):
     """Up to `most` of a list, evenly spaced."""
     return [members[i] for i in np.unique(np.linspace(0, len(members) - 1, most).astype(int))]
+
+
+@torch.no_grad()
+def answer_loss(model, sequences):
+    """Mean cross-entropy, nats per token, of the answers in [(prompt, answer)]."""
+    parts = [logprobs(model, sequences[i : i + 64]) for i in range(0, len(sequences), 64)]
+    total, count = (torch.cat(part).sum().item() for part in zip(*parts, strict=True))
+    return -total / count

@@ -50,6 +50,9 @@ def update(matrix):
     return found | _ranks(D) | _places(W, D) | _beside_last(D, before)
 
 
+update.steps = "log"
+
+
 def _change(now, then):
     """W - W_p on the rows that both have, float64."""
     rows = min(now.shape[0], then.shape[0])
