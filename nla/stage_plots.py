@@ -185,7 +185,7 @@ def training(record):
 
 
 def removal(table):
-    """One panel per loss: its rise when a tenth of the singular values of a kind is taken out, see `surgery.removal`."""
+    """One panel per loss: its rise when a tenth of the singular values of a kind is out, see `surgery.removal`."""
     names = [c for c in table if c not in ("stage", "kind", "part", "taken")]
     kinds, stages = list(dict.fromkeys(table.kind)), list(dict.fromkeys(table.stage))
     shades = dict(zip(stages, ["black", *sns.color_palette("Dark2", 8)], strict=False))
