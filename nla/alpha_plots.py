@@ -25,7 +25,7 @@ def through_training(table):
         columns = ["alpha", "alpha_16", "alpha_84", "alpha_random_05", "alpha_random_50", "alpha_random_95"]
         middle = rows.groupby("step")[columns].median()
         band = ax.fill_between(middle.index, middle.alpha_random_05, middle.alpha_random_95, color="0.88", lw=0)
-        (null,) = ax.plot(middle.index, middle.alpha_random_50, color=figures.GREY, lw=2.5)
+        (null,) = ax.plot(middle.index, middle.alpha_random_50, color=figures.GREY, lw=2.5, marker=".")
         for layer, line in rows.groupby("layer"):
             ax.plot(line.step, line.alpha, color=figures.DEPTH(depth(layer)) if layer >= 0 else "black", lw=0.8)
         known = middle.dropna()  # bootstraps are made at some steps only
@@ -59,19 +59,18 @@ def averages(table, means):
     fig, (left, right) = plt.subplots(1, 2, figsize=(11, 4), sharey=True, width_ratios=(1, 1.3))
     random = table.groupby("step")[["alpha_random_05", "alpha_random_50", "alpha_random_95"]].median()
     left.fill_between(random.index, random.alpha_random_05, random.alpha_random_95, color="0.88", lw=0)
-    left.plot(random.index, random.alpha_random_50, color=figures.GREY, lw=2.5, label="random matrices")
+    left.plot(random.index, random.alpha_random_50, color=figures.GREY, lw=2.5, marker=".", label="random matrices")
     for (name, line), style in zip(means.items(), ("o-", "s--", "^:", "D"), strict=True):
         left.plot(line.index, line, style, color="0.15", mfc="white", ms=5, lw=1.3, label=name)
     left.legend(fontsize="small")
     figures.steps_axis(left, means.index)
     left.set(ylabel="alpha", xlabel="training step", title="four averages over all matrices")
     shown = spaced(table.step, STEPS_SHOWN)
-    groups = [table.alpha[table.step == step].dropna() for step in shown]
-    for i, (step, group) in enumerate(zip(shown, groups, strict=True)):
+    for i, step in enumerate(shown):
         rows = table[(table.step == step) & table.alpha.notna()].sort_values("alpha")
         place = i + np.linspace(-0.35, 0.35, len(rows))
         right.scatter(place, rows.alpha, s=9, c=[figures.kind_colors()[k] for k in rows.kind], lw=0)
-        right.plot([i - 0.4, i + 0.4], [group.median()] * 2, color="black", lw=1.6)
+        right.plot([i - 0.4, i + 0.4], [rows.alpha.median()] * 2, color="black", lw=1.6)
     for kind in table.kind.unique():
         right.scatter([], [], s=16, color=figures.kind_colors()[kind], label=kind)
     right.legend(fontsize="x-small", ncols=2, loc="upper left", handletextpad=0.2)
@@ -119,7 +118,7 @@ def jump(before, after):
 
 def against_loss(curves, loss):
     """Each column of `curves` against the loss at the same steps, in the order of training, colour = step."""
-    fig, axs = plt.subplots(1, curves.shape[1], figsize=(3.4 * curves.shape[1], 3.4), squeeze=False)
+    fig, axs = plt.subplots(1, curves.shape[1], figsize=(2.8 * curves.shape[1], 3.2), sharey=True, squeeze=False)
     scale = Normalize(0, np.log1p(curves.index.max()) or 1)
     for ax, (name, line) in zip(axs[0], curves.items(), strict=True):
         ax.plot(line, loss, color="0.7", lw=1, zorder=1)

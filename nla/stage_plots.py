@@ -11,6 +11,23 @@ from matplotlib.colors import Normalize
 from nla import figures
 
 PRETRAINING = "pretraining"  # its last saved interval, beside which the stages are seen
+COLUMNS = {  # of each of notebooks 01 to 06, and alpha
+    "rms": "RMS",
+    "spectral": "spectral norm",
+    "nuclear_relative": "nuclear norm / random",
+    "linf_relative": "largest entry / random",
+    "stable_rank": "stable rank",
+    "effective_rank": "effective rank",
+    "condition_number": "condition number",
+    "relative_distance": "distance from step 0",
+    "cosine": "cosine with step 0",
+    "hoyer": "Hoyer sparsity",
+    "row_gini": "Gini of row norms",
+    "rms_cosine_rows": "RMS cosine of rows",
+    "procrustes": "distance from orthogonality",
+    "rho_mean_abs": "mean |cos| of W1 row, W2 column",
+    "alpha": "alpha",
+}
 
 
 def colors(names):
@@ -92,7 +109,7 @@ def by_kind(table, columns):
     return fig
 
 
-def by_layer(table, column, ylabel, log=True):
+def by_layer(table, column, ylabel):
     """One panel per update: `column` against layer, a line per kind; no embeddings."""
     table, names = table[table.layer >= 0], list(dict.fromkeys(table["update"]))
     fig, axs = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.1), squeeze=False)
@@ -100,10 +117,8 @@ def by_layer(table, column, ylabel, log=True):
         for kind, rows in table[table["update"] == name].groupby("kind", sort=False):
             rows = rows.sort_values("layer")
             ax.plot(rows.layer, rows[column], marker=".", color=figures.kind_colors()[kind], label=kind)
-        if log:
-            figures.log_axis(ax.yaxis)
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.set(title=name, xlabel="layer")
+        ax.set(title=name, xlabel="layer", ylim=(0, None))
     axs.flat[0].set_ylabel(ylabel)
     axs.flat[-1].legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
@@ -132,25 +147,54 @@ def deciles(table):
     return fig
 
 
-def changes(before, after, columns):
+def changes(before, after, columns=COLUMNS):
     """How much each column changes in each update: median over matrices of value / value before - 1, in percent.
+
+    Only columns that the tables have.
 
     Returns
     -------
     pandas.DataFrame
         A row per column, a column per update.
     """
-    steps, stages = sorted(set(before.step))[-2:], list(dict.fromkeys(after.stage))
-    pairs = [(PRETRAINING, *(before[before.step == step] for step in steps))] if len(steps) == 2 else []
-    pairs += [(b, after[after.stage == a], after[after.stage == b]) for a, b in pairwise(stages)]
+    columns = [name for name in columns if name in before and before[name].notna().any()]
     found = {}
-    for name, *ends in pairs:
-        then, now = (rows.set_index(["kind", "layer"])[list(columns)].astype(float) for rows in ends)
+    for name, *ends in intervals(before, after):
+        then, now = (rows.set_index(["kind", "layer"])[columns].astype(float) for rows in ends)
         found[name] = 100 * (now / then.reindex(now.index) - 1).median()
     return pd.DataFrame(found)
 
 
-def change_dots(table, labels):
+def intervals(before, after):
+    """[(name, rows before, rows after)] of the last interval of pretraining, if there is one, and of each stage."""
+    steps, stages = sorted(set(before.step))[-2:], list(dict.fromkeys(after.stage))
+    found = [(PRETRAINING, *(before[before.step == step] for step in steps))] if len(steps) == 2 else []
+    return found + [(b, after[after.stage == a], after[after.stage == b]) for a, b in pairwise(stages)]
+
+
+def spectra(before, after):
+    """One panel per kind: by how much singular values change in each update, percent; medians over layers, smoothed."""
+    found = intervals(before, after)
+    names = [name for name, *_ in found]
+    fig, axs = figures.panels(before.kind[before.layer >= 0].unique(), sharey=True)
+    for name, *ends in found:
+        then, now = (rows.set_index(["kind", "layer"]).singular_values for rows in ends)
+        for kind, ax in axs.items():
+            pairs = [(then[key], now[key]) for key in now.index if key[0] == kind and key in then.index]
+            change = [100 * (np.asarray(b, dtype=float) / np.asarray(a, dtype=float) - 1) for a, b in pairs]
+            if change:
+                medians = np.array_split(np.median(change, axis=0), min(25, len(change[0])))
+                x = (np.arange(len(medians)) + 0.5) / len(medians)
+                ax.plot(x, [part.mean() for part in medians], color=colors(names)[name], lw=1.4, label=name)
+    for ax in axs.values():
+        ax.axhline(0, color="0.3", lw=0.8, zorder=0)
+        ax.set_yscale("symlog", linthresh=1)
+    axs[next(iter(axs))].legend(fontsize="x-small")
+    figures.label_outer(axs, "change of s [%]", "index / r, largest s first")
+    return fig
+
+
+def change_dots(table, labels=COLUMNS):
     """A row per measure: its change in percent in each update, on a symmetric logarithmic axis."""
     fig, ax = plt.subplots(figsize=(8.2, 0.27 * len(table) + 1.2))
     for name in table:
@@ -163,46 +207,4 @@ def change_dots(table, labels):
     ax.grid(axis="y", lw=0.4)
     ax.set(xlabel="change [%], median over all matrices", ylim=(len(table) - 0.5, -0.5))
     ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    return fig
-
-
-def training(record):
-    """What the two stages of the embedded chain did: loss of every update, and checks of held-out answers by stage."""
-    fig, axs = plt.subplots(1, 3, figsize=(11.5, 3.2))
-    for ax, (stage, label) in zip(axs, (("sft", "loss [nats per token]"), ("dpo", "DPO loss")), strict=False):
-        losses = pd.Series(record[stage]["batch_loss"])
-        ax.plot(losses, color="0.75", lw=0.7)
-        ax.plot(losses.rolling(15, center=True).mean(), color=colors(["sft", "dpo"])[stage])
-        ax.set(title=f"{stage}: training", xlabel="update", ylabel=label)
-    axs[1].axhline(np.log(2), color="0.3", lw=0.8, ls="--")
-    stages = [s for s in record if isinstance(record[s], dict) and "evaluation" in record[s]]
-    for name, style in (("closed", ":"), ("sentence", "--"), ("named", "-."), ("reward", "-")):
-        values = [record[s]["evaluation"][name] for s in stages] + [record["docstrings"][name]]
-        axs[2].plot([*stages, "true\ndocstrings"], values, style, marker=".", color="black", label=name)
-    axs[2].set(title="answers to held-out signatures", ylim=(-0.03, 1.05))
-    axs[2].legend(fontsize="x-small")
-    return fig
-
-
-def removal(table):
-    """One panel per loss: its rise when a tenth of the singular values of a kind is out, see `surgery.removal`."""
-    names = [c for c in table if c not in ("stage", "kind", "part", "taken")]
-    kinds, stages = list(dict.fromkeys(table.kind)), list(dict.fromkeys(table.stage))
-    shades = dict(zip(stages, ["black", *sns.color_palette("Dark2", 8)], strict=False))
-    fig, axs = plt.subplots(1, len(names), figsize=(6.2 * len(names), 3.6), squeeze=False)
-    smallest = table.part.max()
-    for ax, name in zip(axs.flat, names, strict=True):
-        for i, stage in enumerate(stages):
-            for (part, taken), rows in table[table.stage == stage].groupby(["part", "taken"], sort=False):
-                x = rows.kind.map(kinds.index) + (i - (len(stages) - 1) / 2) * 0.2
-                if part != smallest:
-                    ax.plot(x, rows[name], "_", ms=9, mew=2, color=shades[stage], alpha=0.4)
-                else:
-                    style = {"mfc": "white"} if taken == "before" else {}
-                    label = f"{stage}{', taken before' if taken == 'before' else ''}"
-                    ax.plot(x, rows[name], "o", ms=5, color=shades[stage], label=label, **style)
-        ax.axhline(0, color="0.3", lw=0.8)
-        ax.set_xticks(range(len(kinds)), kinds, rotation=30, ha="right", rotation_mode="anchor", fontsize="small")
-        ax.set(title=f"loss on {name}", ylabel="rise [nats per token]")
-    axs.flat[-1].legend(fontsize="x-small", title="smallest tenth (bars: a middle one)", title_fontsize="x-small")
     return fig

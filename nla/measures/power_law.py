@@ -128,7 +128,7 @@ def random_alpha(m, n):
     """Fits to Gaussian m x n matrices, as `nla.tails.Fit` of arrays: 102,400 / r of them, from 40 to 256.
 
     Drawn by `nla.nulls.gaussian_eigenvalues`, seeded by the shape, once per process. For 512 x 512, 5 % of alpha are
-    below 4.8, half below 9, 5 % above 23: a value between 4 and 25 needs no explanation.
+    below 4.9, half below 9.2, 5 % above 24: a value in between needs no explanation.
     """
     with LOCK:  # the threads of a scan come to a new shape together, and one of them is enough
         return _random_alpha(min(m, n), max(m, n))
