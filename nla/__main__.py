@@ -14,7 +14,7 @@ def check(options):
 
 def audit(options):
     """List which revisions of MODEL are missing, stale, duplicate or mixed, before anything is fetched."""
-    from nla.audit import audit
+    from nla.auditing import audit
 
     table = audit(options.model)
     counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
@@ -27,7 +27,7 @@ def audit(options):
 def scan(options):
     """Measure MODEL with everything in this package, so that the notebooks find every table ready."""
     from nla import measures
-    from nla.scan import scan
+    from nla.scanning import scan
 
     every = [getattr(measures, name) for name in measures.__all__]
     summary = scan(options.model, every, options.steps).attrs["summary"]

@@ -14,20 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 HERE = Path(__file__).parent
-SHARED = (
-    "families.py",
-    "layout.py",
-    "matrices.py",
-    "spectra.py",
-    "distributions.py",
-    "pairs.py",
-    "neurons.py",
-    "nulls.py",
-    "tails.py",
-    "unimodality.py",
-    "alpha_checks.py",
-    "weights.py",
-)  # under every measure
+CORE = ("families", "layout", "matrix", "matrices", "spectra", "pairs", "weights")  # under every measure
 
 
 def root():
@@ -48,18 +35,34 @@ def name_of(measure):
 def fingerprint(measure):
     """Hash of what a measure computes: its code, defaults and closure, and of the code and constants it refers to.
 
-    A measure of this package is known by the source of its module and of those below it, so that a comment also
-    counts as a change; a user's own function by its compiled code, so that it does not.
+    A measure of this package is known by the source of its module, of those it imports from and of those under every
+    measure, so that a comment also counts as a change; a user's own function by its compiled code, so that it does not.
     """
     sha = hashlib.sha256()
     module = sys.modules.get(getattr(measure, "__module__", None))
     if getattr(module, "__name__", "").startswith("nla."):
-        for source in (Path(module.__file__), *(HERE / name for name in SHARED)):
+        for source in _sources(module):
             sha.update(source.read_bytes())
         sha.update(name_of(measure).encode())
     else:
         _digest(measure, sha, set())
     return sha.hexdigest()[:12]
+
+
+def _sources(module):
+    """The files of `module`, of the modules of this package that it imports from, directly or not, and of `CORE`."""
+    found, left = {HERE / f"{name}.py" for name in CORE}, [module]
+    while left:
+        module = left.pop()
+        if module and (module.__name__.startswith("nla.")) and (path := Path(module.__file__)) not in found:
+            found.add(path)
+            owners = (v if isinstance(v, ModuleType) else _owner(v) for v in vars(module).values())
+            left += [owner for owner in owners if owner]
+    return sorted(found)
+
+
+def _owner(thing):
+    return sys.modules.get(getattr(thing, "__module__", None) or "")
 
 
 def _digest(thing, sha, seen):

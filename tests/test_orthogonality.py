@@ -9,7 +9,8 @@ from scipy.integrate import quad
 from scipy.linalg import polar
 
 import nla
-from nla import angle_plots, nulls, pairs
+from nla import nulls, pairs
+from nla.plots import angle_plots
 
 
 def matrix_of(weight, kind="dense_h_to_4h", heads=None):

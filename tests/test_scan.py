@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nla
-from nla.scan import KEYS
+from nla.scanning import KEYS
 
 
 class Log:

@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 import nla
-from nla import nulls, spectral_plots
+from nla import nulls
 from nla.measures.spectrum import gavish_donoho_threshold, mp_threshold
+from nla.plots import spectral_plots
 
 HALF, BRAIN, SINGLE = torch.float16, torch.bfloat16, torch.float32
 

@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 
 from nla import figures, tails
 from nla.alpha_checks import word
-from nla.spectral_plots import spaced
+from nla.plots.spectral_plots import spaced
 
 VERDICT_COLORS = ("0.82", "#f0c05a", "#3a9d6b")  # SPURIOUS, WEAK, VALID
 TICKS = (1, 2, 3, 4, 6, 8, 12, 20, 40)

@@ -5,7 +5,7 @@ import numpy as np
 from matplotlib.colors import Normalize
 
 from nla import figures, nulls, pairs
-from nla.spectral_plots import spaced
+from nla.plots.spectral_plots import spaced
 
 NEURONS = {"dense_h_to_4h": "rows", "dense_4h_to_h": "columns"}  # what a neuron reads, and what it writes
 WRITERS = ("dense", "dense_4h_to_h")

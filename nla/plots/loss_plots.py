@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 
-from nla.stage_plots import colors
+from nla.plots.stage_plots import colors
 
 
 def training(record):
