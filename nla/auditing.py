@@ -9,6 +9,12 @@ from nla.patience import Unavailable
 from nla.weights import FORMATS, CheckpointError
 
 BIN = FORMATS[1:]
+REPORTED = (  # faults of published ladders, in issues of https://github.com/EleutherAI/pythia
+    {"model": "all of Pythia", "revisions": "step1", "fault": "equal to step0", "issue": 83},
+    {"model": "pythia-2.8b", "revisions": "86 of 154", "fault": "weights of the end of training", "issue": 205},
+    {"model": "pythia-12b", "revisions": "step50000, step58000", "fault": "first shard of the last one", "issue": 206},
+    {"model": "pythia-410m-seed9", "revisions": "step40000", "fault": "missing", "issue": 202},
+)
 
 
 def audit(model):

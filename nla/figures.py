@@ -77,6 +77,8 @@ def panels(kinds, width=3.1, height=2.5, columns=None, **options):
 def over_steps(table, column, ylabel=None, baseline=None, log=False, sharey=True, null="random matrix"):
     """One panel per kind, one line per layer coloured by depth, `column` against training step.
 
+    Hollow points are not training: the weights there are a copy of another checkpoint's, see `copied`.
+
     Parameters
     ----------
     table : pandas.DataFrame
@@ -85,11 +87,13 @@ def over_steps(table, column, ylabel=None, baseline=None, log=False, sharey=True
         The value for a random matrix of that shape; drawn in the series' grey.
     """
     fig, axs = panels(table.kind.unique(), sharey=sharey)
-    depth = Normalize(0, max(table.layer.max(), 1))
+    depth, copies = Normalize(0, max(table.layer.max(), 1)), copied(table)
     for kind, ax in axs.items():
         for layer, rows in table[table.kind == kind].sort_values("step").groupby("layer"):
             color = DEPTH(depth(layer)) if layer >= 0 else "black"
             ax.plot(rows.step, rows[column], color=color, lw=1.4, marker=".", ms=4)
+            again = rows[rows.step.isin(copies)]
+            ax.plot(again.step, again[column], "o", color=color, ms=5, mfc="white", mew=1, label="_")
             if isinstance(baseline, str):
                 ax.plot(rows.step, rows[baseline], color=GREY, lw=2.5, zorder=0, label=null)
         if baseline is not None and not isinstance(baseline, str):
@@ -234,6 +238,16 @@ def show(fig, name, model):
     path = save(fig, name, model)
     plt.close(fig)
     display(Picture(filename=str(path), alt=f"figure {name} for {Path(model).name}"))
+
+
+def copied(table):
+    """Steps whose weights are not their own: later copies of a checkpoint, and earlier ones of the last."""
+    if "duplicate_of" not in table:
+        return set()
+    steps = table[["revision", "step", "duplicate_of"]].drop_duplicates("revision")
+    groups = steps.groupby(steps.duplicate_of.fillna(steps.revision)).step
+    own = [group.max() if group.max() == table.step.max() else group.min() for _, group in groups]
+    return set(steps.step) - set(own)
 
 
 def add_curve(fig, table, column, label, **style):

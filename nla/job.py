@@ -116,6 +116,7 @@ class Job:
                 table = path.is_file() and store.read(path, listing.identity(checkpoint))
                 if table and table[1].get("beside", {}) == self._beside(checkpoint, table[1].get("beside", {})):
                     found[measure] = (self._restrict(table[0]), table[1])
+                    self.asked |= table[1].get("beside", {}).keys()
                     break
         return found
 
@@ -174,7 +175,10 @@ class Job:
     def _make_room(self, checkpoint):
         """Evict what is not needed any more, then wait for this checkpoint if it is on its way."""
         beside = [next(models.neighbours(self.ladder, checkpoint, which), None) for which in self.asked]
-        hub.evict(self.ladder, keep=[self.ladder[0], checkpoint, *(c for c in beside if c)])
+        beside += (
+            [] if self.counts["done"] else [self.ladder[0], self.ladder[-1]]
+        )  # not known yet whether they are asked
+        hub.evict(self.ladder, keep=[checkpoint, *(c for c in beside if c)])
         future = self.coming.pop(checkpoint, None)
         try:
             if future:

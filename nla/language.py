@@ -17,7 +17,11 @@ def language_model(checkpoint):
 
     logging.disable_progress_bar()
     model, loading = AutoModelForCausalLM.from_pretrained(
-        checkpoint.path, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+        checkpoint.path,
+        dtype=torch.float32,
+        attn_implementation="eager",
+        trust_remote_code=False,
+        output_loading_info=True,
     )
     if loading["missing_keys"]:
         raise ValueError(f"{checkpoint.path}: missing tensors {sorted(loading['missing_keys'])}")

@@ -111,7 +111,7 @@ def branches(folder):
 
 
 def moving(matrix):
-    """A measure that needs the checkpoint before, and the first."""
+    """A measure that needs the checkpoint before."""
     before = matrix.previous
     return {
         "moved": float((matrix.values - before.values).norm()) if before else 0.0,

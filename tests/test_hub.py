@@ -162,9 +162,8 @@ def test_bounded_disk_and_fetching_ahead(long, tmp_path):
     watching.pure = True
     table = nla.scan("acme/tiny", watching)
     assert len(table) == 140
-    assert max(max(counts) for counts in seen.values()) <= 3  # the first, this one, the next one
-    assert any(max(counts) == 3 for counts in seen.values())
-    assert set(on_disk(tmp_path)[0]) == {c.commit for c in (nla.checkpoints("acme/tiny")[i] for i in (0, -1))}
+    assert max(max(counts) for counts in seen.values()) == 2  # this one and the next one
+    assert set(on_disk(tmp_path)[0]) == {nla.checkpoints("acme/tiny")[-1].commit}
     assert long.count(GET + ".*safetensors") == 10
 
 
@@ -176,7 +175,7 @@ def test_the_previous_one_stays_where_it_is_needed(long, tmp_path):
         return moving(matrix)
 
     nla.scan("acme/tiny", measure)
-    assert max(max(c) for c in counts.values()) <= 4
+    assert max(max(c) for c in counts.values()) <= 4  # the first, the previous, this one and the next one
     assert long.count(GET + ".*safetensors") == 10  # none of them twice
 
 
@@ -266,7 +265,7 @@ def test_what_the_clients_cache_has_is_used(acme, tmp_path, same):
         file.write(b"spoilt")
     assert acme.count(GET + ".*safetensors") == 2
     nla.scan("acme/tiny", moving, steps=[20], refresh=True)
-    assert acme.count(GET + ".*safetensors") == 3
+    assert acme.count(GET + ".*safetensors") == 4  # and the one before it, which was evicted when nobody asked for it
     same(nla.scan("acme/tiny", moving))
 
 
