@@ -63,13 +63,18 @@ class Evidence:
     table : pandas.DataFrame
         Of `nla.scan`, with the columns of all measures. Rows of matrices that hold NaN or Inf are left out.
     recipe : nla.Recipe or None
+    history : dict, optional
+        Of `nla.history`: the losses of training.
+    chain : pandas.DataFrame, optional
+        Of a scan of `nla.update` over the stages that follow, see `nla.stages`.
     """
 
-    def __init__(self, table, recipe=None):
+    def __init__(self, table, recipe=None, history=None, chain=None):
         order = table.kind.map({kind: place for place, kind in enumerate(KINDS)})
         table = table.assign(order=order).sort_values(["step", "layer", "order"], kind="stable")
         self.table, self.recipe = table[table.finite.astype(bool)], recipe
         self.steps = sorted(self.table.step.unique())
+        self.history, self.chain = history, chain
 
     def rows(self, column, kinds=None):
         """The rows where `column` has a value, of these kinds, by default of all but the embeddings."""
@@ -112,6 +117,26 @@ class Evidence:
         if not (self.recipe and self.recipe.warmup):
             raise CannotSay("the length of the warm-up is not known")
         return self.recipe.warmup
+
+    @property
+    def loss(self):
+        """Held-out loss at each checkpoint, Series by step; needs a record of training."""
+        known = {row["step"]: row["held_out_loss"] for row in (self.history or {}).get("saved", ())}
+        loss = pd.Series({step: known[step] for step in self.steps if step in known}, dtype=float)
+        if len(loss) < len(self.steps) or loss.empty:
+            raise CannotSay("the loss is not known at every checkpoint")
+        return loss
+
+    def stage(self, names):
+        """The rows of the first stage of the chain that has one of these names, of all matrices but the embeddings."""
+        chain = self.chain
+        known = [] if chain is None else [s for s in chain.stage.unique() if any(name in str(s) for name in names)]
+        if not known:
+            raise CannotSay(f"no stage of this kind ({', '.join(names)}) is known of this model")
+        rows = chain[(chain.stage == known[0]) & (chain.layer >= 0) & chain.finite.astype(bool)]
+        if rows.empty or rows.delta_norm.isna().all():
+            raise CannotSay("its update could not be measured")
+        return rows
 
     def from_start(self):
         """Raise unless the first checkpoint is the model before training."""

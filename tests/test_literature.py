@@ -9,7 +9,7 @@ import pytest
 
 import nla
 from nla import evidence, literature, recipes
-from nla.claims import CLAIMS, MEASURES, entries, spectra
+from nla.claims import CLAIMS, MEASURES, alpha, entries, spectra, stages
 
 KINDS = ["query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
 STEPS = [0, 1, 4, 16, 64, 256, 1000, 2000, 4000]
@@ -68,6 +68,19 @@ S, C, N = evidence.VERDICTS
 drifted = dict(relative_distance=1.0, drift_floor=1e-4)
 overlap = dict(subspace_k=lambda *_: np.array([1, 32]))
 
+
+def turns(first, turn, last):
+    """`first` at step 0, `turn` at step 256 and `last` at the end, in straight lines of log(step)."""
+    known = np.log1p([0, 256, 4000])
+    return lambda step, kind, layer: float(np.interp(np.log1p(step), known, [first, turn, last]))
+
+
+def better(step):
+    return 7.0 - np.log1p(step) / 2
+
+
+beside = {c: lambda s, k, n: 1.0 + n for c in ("rand_distance", "log_spectral_norm", "relative_distance")}
+moved = {"delta_norm": 0.1}
 CASES = [
     (spectra.early_collapse, dict(stable_rank=fall(64)), S),
     (spectra.early_collapse, dict(stable_rank=fall(2000)), C),
@@ -130,12 +143,66 @@ CASES = [
     (entries.neurons_by_depth, dict(folded_q50=0.3), C),
     (entries.cosine_falls_with_depth, dict(folded_q50=lambda s, k, n: -0.1 * n), S),
     (entries.cosine_falls_with_depth, dict(folded_q50=lambda s, k, n: 0.1 * n), C),
+    (alpha.falls_and_rises, dict(valid=0, alpha=turns(7, 3, 5), loss=better), S),
+    (alpha.falls_and_rises, dict(valid=0, alpha=turns(7, 4, 3), loss=better), C),
+    (alpha.falls_and_rises, dict(valid=0, alpha=turns(7, 3, 5), loss=lambda step: 3.0), C),
+    (alpha.falls_and_rises, dict(valid=0, alpha=turns(7, 3, 5)), N),
+    (alpha.robust_averages, dict(valid=0, alpha=lambda s, k, n: 20.0 if s > 1000 and k == "key" else 3.0), S),
+    (alpha.robust_averages, dict(valid=0, alpha=turns(7, 3, 5)), C),
+    (alpha.robust_averages, dict(valid=0, alpha=turns(7, 5, 3)), N),
+    (alpha.between_two_and_six, dict(alpha=3.0, rows=400, cols=400), S),
+    (alpha.between_two_and_six, dict(alpha=7.0), C),
+    (alpha.between_two_and_six, dict(alpha=3.0), N),
+    (alpha.agrees_with_others, dict(alpha=lambda s, k, n: 8.0 - n, **beside), S),
+    (alpha.agrees_with_others, dict(alpha=lambda s, k, n: 2.0 + n, **beside), C),
+    (alpha.tail_vectors, dict(entropy_p=0.001), S),
+    (alpha.tail_vectors, dict(entropy_p=0.3), C),
+    (alpha.weighted_alpha, dict(alpha_hat=ends(5, 2), loss=better), S),
+    (alpha.weighted_alpha, dict(alpha_hat=ends(2, 5), loss=better), C),
+    (
+        alpha.shape_before_size,
+        dict(rand_distance=ends(0, 1), alpha=turns(7, 3, 5), spectral=turns(1, 2, 1), loss=better),
+        S,
+    ),
+    (
+        alpha.shape_before_size,
+        dict(rand_distance=turns(0, 1, 0), alpha=ends(7, 3), spectral=ends(1, 2), loss=better),
+        C,
+    ),
+    (alpha.shape_before_size, dict(rand_distance=ends(0, 1), alpha=ends(7, 3), spectral=ends(1, 2), loss=better), N),
+    (alpha.inverted_u, dict(alpha=lambda s, k, n: 3.0 + n * (5 - n)), S),
+    (alpha.inverted_u, dict(alpha=lambda s, k, n: 3.0 + n), C),
+    (
+        stages.fine_tuning_is_low_rank,
+        dict(delta_stable_rank_relative=0.1, delta_effective_rank_relative=0.3, **moved),
+        S,
+    ),
+    (
+        stages.fine_tuning_is_low_rank,
+        dict(delta_stable_rank_relative=0.1, delta_effective_rank_relative=0.8, **moved),
+        C,
+    ),
+    (stages.preference_is_sparse, dict(delta_changed=0.2, **moved), S),
+    (stages.preference_is_sparse, dict(delta_changed=0.9, **moved), C),
+    (stages.preference_is_full_rank, dict(delta_effective_rank_relative=0.95, **moved), S),
+    (stages.preference_is_full_rank, dict(delta_effective_rank_relative=0.5, **moved), C),
 ]
+
+
+def evidence_of(columns, steps=STEPS, recipe=RECIPE, **assigned):
+    """`Evidence` of a table with these columns; those of a chain of stages, and the loss by step, are told by name."""
+    chain = {c: v for c, v in columns.items() if c.startswith("delta_")}
+    after = pd.concat([table([i]).assign(stage=s, **chain) for i, s in enumerate(("base", "sft", "dpo"))])
+    loss = columns.get("loss")
+    history = {"saved": [{"step": s, "held_out_loss": loss(s)} for s in steps]} if loss else None
+    columns = {c: v for c, v in columns.items() if c not in chain and c != "loss"}
+    made = table(steps, **columns).assign(**assigned)
+    return evidence.Evidence(made, recipe, history, after.assign(**assigned) if chain else None)
 
 
 @pytest.mark.parametrize("claim, columns, verdict", CASES, ids=lambda x: getattr(x, "source", None))
 def test_verdict_follows_the_data(claim, columns, verdict):
-    found = claim.finding(evidence.Evidence(table(**columns), RECIPE))
+    found = claim.finding(evidence_of(columns))
     assert found.verdict == verdict, found
     assert bool(found.reason) == (verdict == N)
 
@@ -150,8 +217,8 @@ def test_every_claim_is_tried_both_ways_or_never_decides():
 @pytest.mark.parametrize("claim", CLAIMS, ids=lambda c: c.judge.__name__)
 def test_what_is_missing_is_said(claim):
     columns = {c: v for each, columns, _ in CASES if each is claim for c, v in columns.items()}
-    alone = claim.finding(evidence.Evidence(table(steps=[4000], **columns), RECIPE))
-    damaged = claim.finding(evidence.Evidence(table(**columns).assign(finite=False), RECIPE))
+    alone = claim.finding(evidence_of(columns, steps=[4000]))
+    damaged = claim.finding(evidence_of(columns, finite=False))
     empty = claim.finding(evidence.Evidence(table(), RECIPE))
     assert alone.verdict in evidence.VERDICTS
     assert damaged.verdict == empty.verdict == N and damaged.reason and empty.reason

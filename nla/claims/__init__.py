@@ -6,7 +6,8 @@ further word is a median over layers. Several of the limits are conventions: the
 value beside them how near it is to turning.
 """
 
-from nla.claims import entries, spectra
+from nla.claims import alpha, entries, spectra, stages
+from nla.measures import update
 
 CLAIMS = [
     spectra.early_collapse,
@@ -33,5 +34,17 @@ CLAIMS = [
     entries.weibull_shapes,
     entries.neurons_by_depth,
     entries.cosine_falls_with_depth,
+    alpha.falls_and_rises,
+    alpha.robust_averages,
+    alpha.between_two_and_six,
+    alpha.agrees_with_others,
+    alpha.tail_vectors,
+    alpha.weighted_alpha,
+    alpha.shape_before_size,
+    alpha.inverted_u,
+    stages.fine_tuning_is_low_rank,
+    stages.preference_is_sparse,
+    stages.preference_is_full_rank,
 ]
-MEASURES = list(dict.fromkeys(measure for each in CLAIMS for measure in each.measures))
+STAGES = [update]  # the measure of stages, taken over a chain of them and not over the ladder
+MEASURES = [m for m in dict.fromkeys(m for each in CLAIMS for m in each.measures) if m not in STAGES]

@@ -1,0 +1,158 @@
+"""Claims about the exponent alpha of a power law fitted to the largest eigenvalues, and about what is to replace it."""
+
+import numpy as np
+
+from nla import alpha_model
+from nla.evidence import CannotSay, claim, numbers
+from nla.measures import drift, norms, power_law, power_law_checks
+from nla.measures.power_law import random_alpha
+
+RISE = 1.1  # least late rise of an average that counts as one
+
+
+def averages(evidence):
+    """The averages of `nla.alpha_model.averages`, DataFrame (steps, names); needs at least three checkpoints."""
+    evidence.rows("alpha")
+    if len(evidence.steps) < 3:
+        raise CannotSay("fewer than three checkpoints")
+    return alpha_model.averages(evidence.table.dropna(subset=["alpha"]))
+
+
+@claim(
+    "Alpha falls early and rises again later, while the model still improves.",
+    "weightwatcher2024",
+    f"mean alpha at the end over its least value, at least {RISE}, where the held-out loss is lower at the end",
+    power_law,
+)
+def falls_and_rises(evidence):
+    mean, loss = averages(evidence)["mean"], evidence.loss
+    least = mean.idxmin()
+    value = f"{numbers(mean[[mean.index[0], least, mean.index[-1]]])}; loss {loss[least]:.3g} to {loss.iloc[-1]:.3g}"
+    return f"by step {value}", mean.iloc[-1] >= RISE * mean[least] and loss.iloc[-1] < loss[least]
+
+
+@claim(
+    "The late rise is an artefact of bad fits: robust averages do not have it.",
+    "weightwatcher2024",
+    f"average at the end over its least value; below {RISE} for the median and the mean of alpha below 8, where the "
+    "plain mean has more",
+    power_law,
+)
+def robust_averages(evidence):
+    means = averages(evidence)[["mean", "median", "alpha<8"]]
+    rise = means.iloc[-1] / means.min()
+    if not rise["mean"] >= RISE:
+        raise CannotSay("the plain mean does not rise", numbers(rise))
+    return numbers(rise), (rise[["median", "alpha<8"]] < RISE).all()
+
+
+@claim(
+    "A well-trained layer has an alpha between 2 and 6.",
+    "martin2021",
+    "share of matrices with such an alpha at the end; at least 0.8, where at most 0.4 of random matrices have one",
+    power_law,
+)
+def between_two_and_six(evidence):
+    rows = evidence.rows("alpha")
+    rows = rows[rows.step == evidence.steps[-1]]
+    if len(evidence.steps) < 2:
+        raise CannotSay("one checkpoint: whether it is well trained is not known")
+    random = np.mean([_usual(random_alpha(row.rows, row.cols).alpha) for row in rows.itertuples()])
+    share = _usual(rows.alpha)
+    value = f"{share:.3g}, of random matrices {random:.3g}"
+    if share >= 0.8 and random > 0.4:
+        raise CannotSay("so do random matrices of this size", value)
+    return value, share >= 0.8
+
+
+def _usual(alpha):
+    return np.mean((alpha >= 2) & (alpha <= 6))
+
+
+@claim(
+    "Where alpha can be trusted it falls with what else grows in training.",
+    "weightwatcher2024",
+    "kinds over whose layers, at the end, alpha has a rank correlation of -0.5 or less (p < 0.05) with two of "
+    "rand_distance, spectral norm and distance from the first checkpoint; at least half",
+    power_law,
+    norms,
+    drift,
+)
+def agrees_with_others(evidence):
+    rows = evidence.rows("alpha")
+    absent = [c for c in alpha_model.BESIDE if c not in rows or rows[c].isna().all()]
+    if absent:
+        raise CannotSay(f"{absent[0]} could not be measured")
+    last = rows[(rows.step == evidence.steps[-1]) & rows[list(alpha_model.BESIDE)].notna().all(axis=1)]
+    found = alpha_model.agreement(last)
+    found = found[found.over == "layers"] if len(found) else found
+    if not len(found):
+        raise CannotSay("fewer than four layers")
+    return f"{found.agrees.sum()} of {len(found)} kinds", found.agrees.mean() >= 0.5
+
+
+@claim(
+    "Singular vectors of the tail have a lower entropy than those of the bulk.",
+    "weightwatcher2024",
+    "share of matrices at the end where they do: p of the rank test at most 0.01; at least half",
+    power_law_checks,
+)
+def tail_vectors(evidence):
+    rows = evidence.rows("entropy_p")
+    share = (rows.entropy_p[rows.step == rows.step.max()] <= 0.01).mean()
+    return f"share {share:.2g}", share >= 0.5
+
+
+@claim(
+    "The smaller alpha log10(largest eigenvalue), averaged over layers, the better the model.",
+    "martinpeng2021",
+    "published of different models; here over the steps of one, rank correlation of the mean with the held-out loss: "
+    "at least 0.5",
+    power_law,
+)
+def weighted_alpha(evidence):
+    rho = _with_loss(evidence, "alpha_hat")
+    return f"rank correlation {rho:.2f}", rho >= 0.5
+
+
+@claim(
+    "The shape of spectra follows the quality of a language model better than their size, and better than alpha does.",
+    "yang2023kdd",
+    "published of different models; here over the steps of one, size of the rank correlation with the held-out loss; "
+    "rand_distance above both alpha and spectral norm, by 0.02 or more",
+    power_law,
+    norms,
+    drift,
+)
+def shape_before_size(evidence):
+    rho = {name: abs(_with_loss(evidence, name)) for name in ("rand_distance", "alpha", "spectral")}
+    value = ", ".join(f"{name} {size:.2f}" for name, size in rho.items())
+    margin = rho["rand_distance"] - max(rho["alpha"], rho["spectral"])
+    if abs(margin) < 0.02:
+        raise CannotSay("the nearest two differ by less than 0.02", value)
+    return value, margin > 0
+
+
+def _with_loss(evidence, column):
+    """Rank correlation over steps of the mean over all matrices with the held-out loss."""
+    evidence.rows(column)
+    mean = evidence.table.dropna(subset=[column]).groupby("step")[column].mean()
+    loss = evidence.loss.reindex(mean.index)
+    if loss.notna().sum() < 5:
+        raise CannotSay("fewer than five checkpoints with a known loss")
+    return mean.corr(loss, "spearman")
+
+
+@claim(
+    "Alpha is largest in the middle layers.",
+    "liu2026",
+    "median alpha of the middle third of the layers at the end above those of the first and the last third; in at "
+    "least two thirds of the kinds",
+    power_law,
+)
+def inverted_u(evidence):
+    grid = evidence.by_layer("alpha", least=6)
+    parts = np.array_split(np.arange(len(grid)), 3)
+    first, middle, last = (grid.iloc[part].median() for part in parts)
+    inside = (middle > first) & (middle > last)
+    return f"{inside.sum()} of {len(inside)} kinds", inside.mean() >= 2 / 3

@@ -1,0 +1,42 @@
+"""Claims about what the stages after pretraining add to the weights, held against a chain of them."""
+
+from nla.evidence import claim
+from nla.measures import update
+
+SFT, PREFERENCE = ("sft", "instruct", "chat"), ("dpo", "kto", "ppo", "grpo", "rlvr", "rlhf")
+
+
+@claim(
+    "The update of supervised fine-tuning has a low rank.",
+    "hu2022",
+    "stable and effective rank of the update over those of a random matrix, medians over all layers and kinds; both at "
+    "most 0.5",
+    update,
+)
+def fine_tuning_is_low_rank(evidence):
+    rows = evidence.stage(SFT)
+    stable, effective = rows.delta_stable_rank_relative.median(), rows.delta_effective_rank_relative.median()
+    return f"stable {stable:.3g}, effective {effective:.3g}", max(stable, effective) <= 0.5
+
+
+@claim(
+    "Preference training changes few parameters, 5 to 30 % of them.",
+    "mukherjee2025",
+    "share of entries whose stored value changes in the first stage of preference or reward training, median over all "
+    "layers and kinds; at most 0.3",
+    update,
+)
+def preference_is_sparse(evidence):
+    changed = evidence.stage(PREFERENCE).delta_changed.median()
+    return f"share {changed:.3g}", changed <= 0.3
+
+
+@claim(
+    "The update of preference training has nearly full rank.",
+    "mukherjee2025",
+    "effective rank of that update over that of a random matrix, median over all layers and kinds; at least 0.9",
+    update,
+)
+def preference_is_full_rank(evidence):
+    effective = evidence.stage(PREFERENCE).delta_effective_rank_relative.median()
+    return f"effective rank {effective:.3g} of random", effective >= 0.9
