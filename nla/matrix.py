@@ -119,6 +119,11 @@ class Matrix:
             return None
         return other if other is not None and other.finite else None
 
+    def alike(self, which):
+        """What `comparable` gives, but None also where the shape is another: a vocabulary may have been resized."""
+        other = self.comparable(which)
+        return other if other is not None and other.shape == self.shape else None
+
     def remember(self, compute):
         """compute(self), a small thing, kept while this checkpoint is open: in a scan the first and last always are."""
         if self._weights is None:

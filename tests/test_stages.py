@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nla
-from nla import models, stages
+from nla import measures, models, stages
+from tests.conftest import branches
 
 
 @pytest.fixture
@@ -240,6 +241,9 @@ def test_resized_vocabulary_is_compared_on_common_rows(chain, ladder):
     assert list(table.rows) == [97, 90, 97] and list(table.delta_rows[1:]) == [90, 90]
     assert table.delta_norm[1] == pytest.approx(brute(now, then)["delta_norm"], rel=1e-12)
     assert table[table.step == 2].delta_cosine.notna().all()
+    every = nla.scan(chain, [getattr(measures, name) for name in measures.__all__])  # none of them stumbles over it
+    resized = every[(every.kind == "embed_in") & (every.step == 1)].iloc[0]
+    assert np.isnan(resized.distance) and np.isnan(resized.untouched_rows) and resized.l1 > 0
 
 
 def test_a_damaged_stage_is_left_out(chain, ladder):
@@ -247,3 +251,26 @@ def test_a_damaged_stage_is_left_out(chain, ladder):
     table = nla.scan(chain, nla.update).set_index(["kind", "layer", "step"]).sort_index()
     assert not table.finite["dense_h_to_4h", 0, 1] and np.isnan(table.delta_norm["dense_h_to_4h", 0, 2])
     assert table.delta_norm["dense_h_to_4h", 1, 2] > 0
+
+
+def test_a_chain_of_ids_from_the_hub(hub, chain, ladder, tmp_path):
+    """base@main of a ladder, its SFT and DPO in repositories of their own; notebooks 12 and 13 on them, by make."""
+    from tests.test_make import ROOT, make
+
+    base = branches(ladder)
+    hub.add("acme/base", {**base, "main": base["step0"]})
+    hub.add("acme/base-sft", {"main": base["step20"]})
+    hub.add("acme/base-dpo", {"main": base["step100"]})
+    ids = "acme/base@main>acme/base-sft>acme/base-dpo"
+    table, same = nla.scan(ids, [nla.update, nla.norms]), nla.scan(chain, [nla.update, nla.norms])
+    assert list(dict.fromkeys(table.stage)) == ["base", "sft", "dpo"]
+    numbers = [c for c in table if c.startswith(("delta_norm", "delta_stable", "l1", "spectral"))]
+    assert np.allclose(table[numbers], same[numbers], equal_nan=True, rtol=1e-12)
+    home = [f"HF_ENDPOINT={hub.endpoint}", f"HF_HOME={tmp_path / 'hf'}", "HF_HUB_OFFLINE=0"]
+    names = [path.name for path in sorted((ROOT / "notebooks").glob("1[23]_*.ipynb"))]
+    out = tmp_path / "build" / models.slug(ids)
+    done = make(*(str(out / name) for name in names), f"MODEL={ids}", *home)
+    assert done.returncode == 0, done.stdout + done.stderr
+    cells = json.loads((out / names[0]).read_text())["cells"]
+    said = "".join(line for cell in cells for made in cell.get("outputs", ()) for line in made.get("text", ()))
+    assert all(f"{stage}: 14 matrices" in said for stage in ("base", "sft", "dpo"))

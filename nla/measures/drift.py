@@ -32,7 +32,7 @@ def drift(matrix):
         ``rand_distance``, ``rand_distance_random``: see `rand_distance` and `random_rand_distance`.
         Of embed_in ``decay_rows``, ``decay_measured``: number and decay of its rows that only decayed (`decayed_rows`).
     """
-    first, before = alike(matrix, "initial"), alike(matrix, "previous")
+    first, before = matrix.alike("initial"), matrix.alike("previous")
     since, update = compare(matrix, first), compare(matrix, before)
     own, rounded_first = _rounding(matrix), first.remember(_rounding) if first else np.nan
     s, s_0 = matrix.singular_values, first.remember(_spectrum) if first else np.full(1, np.nan)
@@ -60,12 +60,6 @@ def drift(matrix):
         rows, kept = decayed_rows(matrix, first)
         found |= {"decay_rows": int(rows.sum()), "decay_measured": kept}
     return found
-
-
-def alike(matrix, which):
-    """What `Matrix.comparable` gives, but None also where the shape is another: a vocabulary may have been resized."""
-    other = matrix.comparable(which)
-    return other if other is not None and other.shape == matrix.shape else None
 
 
 def compare(now, then):

@@ -53,7 +53,8 @@ def norms(matrix):
         "spectral": float(singular_values[0]),
         "nuclear": float(singular_values.sum()),
     }
-    initial = lp_norm(matrix.initial, 2) if matrix.initial else frobenius
+    first = matrix.comparable("initial")
+    initial = lp_norm(first, 2) if first else frobenius
     expected = random_norms(m, n, rms) | {"frobenius": initial}
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = {f"{k}_relative": float(np.divide(v, expected[k])) for k, v in measured.items()}

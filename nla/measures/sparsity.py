@@ -49,7 +49,8 @@ def sparsity(matrix):
     """
     values, counts = matrix.histogram
     total, rms = counts.sum(), _rms(values, counts)
-    initial = _rms(*matrix.initial.histogram) if _has_initial(matrix) else np.nan
+    first = matrix.alike("initial")
+    initial = _rms(*first.histogram) if first else np.nan
     magnitudes, folded = fold(values, counts)
 
     def below(limit):
@@ -103,7 +104,7 @@ def departure(matrix, axis=1):
 
     1 - cos^2 is accurate to 1e-8, so that the sine of a row that only shrank is at the rounding of the file.
     """
-    now, then = matrix.values, matrix.initial.values
+    now, then = matrix.values, matrix.alike("initial").values
     inner, square, initial = ((a * b).sum(axis, dtype=float) for a, b in ((now, then), (now, now), (then, then)))
     sine = (1 - inner**2 / (square * initial)).clamp(min=0).sqrt()
     return sine.cpu().numpy(), (square / initial).sqrt().cpu().numpy()
@@ -148,10 +149,6 @@ def _rms(values, counts):
     return float((counts @ values**2 / counts.sum()) ** 0.5)
 
 
-def _has_initial(matrix):
-    return matrix.initial is not None and matrix.initial.finite
-
-
 def _rows_and_columns(matrix):
     """The part of `sparsity` that looks at rows and columns."""
     found = {"untouched_ratio": np.nan}
@@ -165,7 +162,7 @@ def _rows_and_columns(matrix):
             f"dead_{name}s": int((norms < 0.1 * np.median(norms)).sum()),
             f"untouched_{name}s": np.nan,
         }
-        if _has_initial(matrix):
+        if matrix.alike("initial"):
             sine, ratio = departure(matrix, axis)
             found[f"untouched_{name}s"] = int((sine < tolerance).sum())
             if name == "row" and found["untouched_rows"]:

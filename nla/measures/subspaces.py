@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from nla import spectra
-from nla.measures.drift import alike, compare
+from nla.measures.drift import compare
 
 LARGEST = 512  # leading vectors compared at most; bounds what a scan keeps in memory
 ANGLES = 16  # dimension of the subspaces whose principal angles are listed
@@ -34,7 +34,7 @@ def subspaces(matrix):
     ----------
     Bjorck & Golub 1973 (doi:10.1090/S0025-5718-1973-0348991-3) for principal angles.
     """
-    first, final = alike(matrix, "initial"), alike(matrix, "final")
+    first, final = matrix.alike("initial"), matrix.alike("final")
     own, start = _bases(matrix.values, *_leading(matrix)), _bases_of(first)
     found = {"subspace_k": dimensions(*matrix.shape)}
     for end, other in (("first", start), ("final", _bases_of(final))):
