@@ -1,4 +1,4 @@
-"""What the Makefile calls: python -m nla check | audit | scan | report MODEL. Errors are one line."""
+"""What the Makefile calls: python -m nla check | audit | scan | tables | report MODEL. Errors are one line."""
 
 import argparse
 import sys
@@ -35,6 +35,13 @@ def scan(options):
     return 3 if summary["failed"] else 0
 
 
+def tables(options):
+    """Write all scalars of MODEL as CSV and parquet, with a dictionary of the columns."""
+    from nla.tables import write
+
+    print(write(options.model, options.steps))
+
+
 def report(options):
     """Write the executed notebooks of MODEL as HTML with an index page."""
     from nla.report import report
@@ -45,7 +52,7 @@ def report(options):
 def main():
     parser = argparse.ArgumentParser(prog="python -m nla", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, audit, scan, report):
+    for command in (check, audit, scan, tables, report):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.add_argument("model")
         sub.add_argument("--steps", default="all", help="all, log, k for every k-th, or a,b,c")
