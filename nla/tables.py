@@ -24,7 +24,7 @@ MEANINGS = {
 
 
 def write(model, steps="all", folder=None):
-    """Write ``scalars.csv``, ``scalars.parquet`` (a row per matrix and checkpoint) and ``dictionary.csv``; their folder.
+    """Write ``scalars.csv``, ``scalars.parquet``, a row per matrix and checkpoint, and ``dictionary.csv``; the folder.
 
     Parameters
     ----------
