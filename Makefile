@@ -3,6 +3,7 @@
 MODEL ?= demo
 STEPS ?= all
 PYTHON ?= python3
+COLAB_PYTHON ?= python3.13
 export NLA_BUILD ?= $(CURDIR)/build
 
 # Folders are made absolute, because notebooks run elsewhere, in a chain base>sft>dpo each; outputs go to a folder named
@@ -35,14 +36,14 @@ FILES := $(foreach link,$(LINKS),$(if $(filter demo demo-chain,$(link)),$(wildca
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
-.PHONY: help setup all audit scan tables notebooks figures test check lint demo report clean address lab
+.PHONY: help setup all audit scan tables colab-check notebooks figures test check lint demo report clean address lab
 .DEFAULT_GOAL := help
 .SECONDARY:
 
 help: ## list the targets
 	@echo "make all [MODEL=demo|FOLDER|pythia-1b|ORG/NAME|'BASE>SFT>DPO'] [STEPS=all|log|k|a,b,c]   run the series; make test checks the project"
 	@echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(SETUP) ## make .venv/ with the pinned packages (PYTHON= chooses the interpreter)
 
@@ -103,6 +104,9 @@ test: | $(SETUP) ## unit tests, then the committed notebooks
 check: | $(SETUP) ## nbval: run the committed notebooks and compare the numbers their prose cites
 	$(QUIET) NLA_FIGURES=$(NLA_BUILD)/check/figures $(PY) -m pytest --nbval-lax --nbval-current-env \
 		--nbval-sanitize-with notebooks/nbval.cfg -p no:cacheprovider $(NOTEBOOKS)
+
+colab-check: ## run every notebook as Colab does: Colab's packages, one file in an empty folder (COLAB_PYTHON=, ONLY=00)
+	$(COLAB_PYTHON) tests/colab_check.py $(NLA_BUILD)/colab $(ONLY)
 
 lint: | $(SETUP) ## ruff, code and notebooks
 	$(BIN)ruff check .

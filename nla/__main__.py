@@ -49,6 +49,16 @@ def report(options):
     print(report(options.model))
 
 
+def new(options):
+    """Begin a notebook: new 15_spectral_gap "How large is the gap?"."""
+    import tomllib
+
+    from nla import skeleton, store
+
+    text = (store.root() / "pyproject.toml").read_text(encoding="utf-8")
+    print(skeleton.new(options.slug, options.question, tomllib.loads(text)["project"]["urls"]["Repository"]))
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m nla", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -57,6 +67,10 @@ def main():
         sub.add_argument("model")
         sub.add_argument("--steps", default="all", help="all, log, k for every k-th, or a,b,c")
         sub.set_defaults(run=command)
+    sub = commands.add_parser("new", help=new.__doc__, description=new.__doc__)
+    sub.add_argument("slug")
+    sub.add_argument("question")
+    sub.set_defaults(run=new)
     options = parser.parse_args()
     try:
         return options.run(options)
