@@ -1,5 +1,6 @@
 """Theme, the few standard plots over steps, layers and kinds, and saving."""
 
+import base64
 import io
 import os
 from pathlib import Path
@@ -232,12 +233,12 @@ def save(fig, name, model):
 
 def show(fig, name, model):
     """Save the figure, and show in the notebook exactly what was saved."""
-    from IPython.display import Image as Picture
     from IPython.display import display
 
-    path = save(fig, name, model)
+    path, text = save(fig, name, model), f"figure {name} for {Path(model).name}"
     plt.close(fig)
-    display(Picture(filename=str(path), alt=f"figure {name} for {Path(model).name}"))
+    shown = {"image/png": base64.b64encode(path.read_bytes()).decode(), "text/plain": text}
+    display(shown, raw=True, metadata={"image/png": {"alt": text}})
 
 
 def copied(table):
