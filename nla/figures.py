@@ -233,11 +233,16 @@ def save(fig, name, model):
 
 def show(fig, name, model):
     """Save the figure, and show in the notebook exactly what was saved."""
+    path = save(fig, name, model)
+    plt.close(fig)
+    display_png(path.read_bytes(), f"figure {name} for {Path(model).name}")
+
+
+def display_png(data, text):
+    """Show the bytes of a PNG in the notebook with `text` for those who do not see it; IPython's Image of 7 has none."""
     from IPython.display import display
 
-    path, text = save(fig, name, model), f"figure {name} for {Path(model).name}"
-    plt.close(fig)
-    shown = {"image/png": base64.b64encode(path.read_bytes()).decode(), "text/plain": text}
+    shown = {"image/png": base64.b64encode(data).decode(), "text/plain": text}
     display(shown, raw=True, metadata={"image/png": {"alt": text}})
 
 

@@ -106,12 +106,9 @@ def show(frames, name, model):
 
     The notebook gets the same frames as an animated PNG, because not every viewer of notebooks shows a GIF.
     """
-    from IPython.display import Image as Picture
-    from IPython.display import display
-
     path = figures.folder(model) / f"{name}.gif"
     timing = {"save_all": True, "duration": [600] * (len(frames) - 1) + [2500], "loop": 0}
     frames[0].save(path, append_images=frames[1:], **timing)
     buffer = io.BytesIO()
     frames[0].save(buffer, "PNG", append_images=frames[1:], optimize=True, **timing)
-    display(Picture(buffer.getvalue(), format="png", alt=f"animation {name} for {Path(model).name}"))
+    figures.display_png(buffer.getvalue(), f"animation {name} for {Path(model).name}")
