@@ -239,7 +239,7 @@ def show(fig, name, model):
 
 
 def display_png(data, text):
-    """Show the bytes of a PNG in the notebook with `text` for those who do not see it; IPython's Image of 7 has none."""
+    """Show the bytes of a PNG in the notebook, with `text` for those who do not see it: IPython 7's Image has none."""
     from IPython.display import display
 
     shown = {"image/png": base64.b64encode(data).decode(), "text/plain": text}

@@ -1,8 +1,8 @@
 """Run notebooks as Google Colab would: python tests/colab_check.py FOLDER [NN ...].
 
 FOLDER gets an environment with what Colab has (colab-requirements.txt) and nothing else of ours. Each notebook, or
-those whose names begin with NN, is put alone into an empty folder, and its own Colab cell installs the package: from the
-last commit of this checkout in place of its address. No package that Colab has may be replaced by that.
+those whose names begin with NN, is put alone into an empty folder, and its own Colab cell installs the package: from
+the last commit of this checkout in place of its address. No package that Colab has may be replaced by that.
 """
 
 import json
