@@ -36,7 +36,7 @@ FILES := $(foreach link,$(LINKS),$(if $(filter demo demo-chain,$(link)),$(wildca
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
-.PHONY: help setup all audit scan tables colab-check notebooks figures test check lint demo report clean address lab
+.PHONY: help setup all audit scan tables gallery colab-check notebooks figures test check lint demo report clean address lab
 .DEFAULT_GOAL := help
 .SECONDARY:
 
@@ -92,6 +92,9 @@ $(OUT)/report/index.html: $(EXECUTED)
 
 tables: $(OUT)/.scanned ## write every number of MODEL to build/MODEL/tables/: scalars.csv, scalars.parquet, dictionary.csv
 	@$(PY) -m nla tables '$(MODEL)' --steps '$(STEPS)'
+
+gallery: report ## all figures of MODEL on one page
+	@echo '$(OUT)/report/gallery.html'
 
 notebooks: | $(SETUP) ## refresh the committed outputs of notebooks/ and figures/demo/
 	@$(QUIET) $(BIN)jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
