@@ -5,6 +5,7 @@ STEPS ?= all
 PYTHON ?= python3
 COLAB_PYTHON ?= python3.13
 export NLA_BUILD ?= $(CURDIR)/build
+export NLA_PDF := $(PDF)
 
 # Folders are made absolute, because notebooks run elsewhere, in a chain base>sft>dpo each; outputs go to a folder named
 # after MODEL.
@@ -41,7 +42,7 @@ QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=er
 .SECONDARY:
 
 help: ## list the targets
-	@echo "make all [MODEL=demo|FOLDER|pythia-1b|ORG/NAME|'BASE>SFT>DPO'] [STEPS=all|log|k|a,b,c]   run the series; make test checks the project"
+	@echo "make all [MODEL=demo|FOLDER|pythia-1b|ORG/NAME|'BASE>SFT>DPO'] [STEPS=all|log|k|a,b,c] [PDF=1]   run the series; make test checks the project"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -49,9 +50,13 @@ setup: $(SETUP) ## make .venv/ with the pinned packages (PYTHON= chooses the int
 
 .venv/.setup: requirements.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("nla needs Python 3.11 or newer; name one: make setup PYTHON=python3.11")'
-	$(PYTHON) -m venv .venv
-	$(BIN)pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(BIN)pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(PYTHON) -m venv .venv >.venv.log 2>&1 || { rm -rf .venv .venv.log; \
+		echo "nla: $(PYTHON) cannot make an environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@rm -f .venv.log
+	@echo "making .venv with the packages of requirements.txt, a few minutes"
+	@$(BIN)pip install --quiet --disable-pip-version-check -r requirements.txt && \
+		$(BIN)pip install --quiet --disable-pip-version-check --no-deps -e . || \
+		{ echo "nla: the packages could not be installed; pip says above why (it needs a network, or PIP_INDEX_URL, and 3 GB of disk)" >&2; exit 1; }
 	@touch $@
 
 $(NLA_BUILD)/.setup: pyproject.toml
@@ -125,8 +130,8 @@ lab: | $(SETUP) ## open the notebooks in JupyterLab
 address: ## write the repository's address everywhere: make address REPOSITORY=you/nla
 	@test -n '$(REPOSITORY)' || { echo "make address REPOSITORY=you/nla"; exit 2; }
 	@old=$$(sed -n 's#^Repository = "https://github.com/\([^"]*\)".*#\1#p' pyproject.toml) && \
-		sed -i.old "s#$$old#$(REPOSITORY)#g" pyproject.toml README.md $(NOTEBOOKS) && \
-		rm -f pyproject.toml.old README.md.old notebooks/*.old
+		sed -i.old "s#$$old#$(REPOSITORY)#g" pyproject.toml README.md CITATION.cff $(NOTEBOOKS) && \
+		rm -f pyproject.toml.old README.md.old CITATION.cff.old notebooks/*.old
 
 clean: ## remove build/ of MODEL
 	rm -rf '$(OUT)' '$(NLA_BUILD)/check'

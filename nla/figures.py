@@ -222,8 +222,10 @@ def folder(model):
 
 
 def save(fig, name, model):
-    """Write figures/MODEL/NAME.png and return its path."""
+    """Write figures/MODEL/NAME.png and return its path; with NLA_PDF=1 in the environment also NAME.pdf, for papers."""
     path = folder(model) / f"{name}.png"
+    if os.environ.get("NLA_PDF", "") not in ("", "0"):
+        fig.savefig(path.with_suffix(".pdf"), metadata={"CreationDate": None})
     buffer = io.BytesIO()
     fig.savefig(buffer, metadata={"Software": None})
     # 256 colours are enough for lines and maps, and a third of the bytes: notebooks carry these pictures.

@@ -9,6 +9,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import nbformat
 import pytest
+from PIL import Image, ImageChops, ImageStat
 
 import nla
 from nla import skeleton
@@ -88,6 +89,18 @@ def test_a_notebook(tmp_path, monkeypatch):
     ):
         test(notebook)
     assert (tmp_path / "figures" / "demo" / f"{slug[:2]}_size.png").is_file()
+
+
+def test_the_measure_of_the_readme_gives_its_figure(tmp_path, monkeypatch):
+    monkeypatch.setenv("NLA_FIGURES", str(tmp_path))
+    section = (ROOT / "README.md").read_text(encoding="utf-8").split("## Your own measure\n")[1]
+    names = {}
+    nla.figures.use_theme()
+    exec(re.search(r"```python\n(.*?)```", section, re.S)[1], names)
+    made = Image.open(nla.figures.save(names["figure"], "README_largest", "demo")).convert("L")
+    shown = Image.open(ROOT / re.search(r"!\[.*?\]\((.*?)\)", section)[1]).convert("L")
+    assert made.size == shown.size and ImageStat.Stat(ImageChops.difference(made, shown)).mean[0] < 1
+    plt.close(names["figure"])
 
 
 def test_a_bad_name_is_one_line():
