@@ -49,6 +49,7 @@ help: ## list the targets
 setup: $(SETUP) ## make .venv/ with the pinned packages (PYTHON= chooses the interpreter)
 
 .venv/.setup: requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "nla: no $(PYTHON) here; name one: make setup PYTHON=python3.11" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("nla needs Python 3.11 or newer; name one: make setup PYTHON=python3.11")'
 	@$(PYTHON) -m venv .venv >.venv.log 2>&1 || { rm -rf .venv .venv.log; \
 		echo "nla: $(PYTHON) cannot make an environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
