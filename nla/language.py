@@ -1,23 +1,49 @@
 """Checkpoints as running language models: what their own forward pass computes, and their loss on text."""
 
 import json
+import os
 from importlib.resources import files
 
 import torch
 
 from nla.patience import NotThere, patiently
+from nla.store import root
+from nla.weights import read_config
 
+MASKED = ("bert",)  # model_type of the families that predict masked tokens, not the next one
 ATTENTION = (".attention", ".self_attn", ".attn", ".self_attention")  # what families call the module
 
 
 def language_model(checkpoint):
-    """The transformers model of a checkpoint, in float32 and evaluation mode; no tensor may be missing."""
-    from transformers import AutoModelForCausalLM
+    """The transformers model of a checkpoint, in float32 and evaluation mode; no tensor of it may be missing.
+
+    Of a family that predicts masked tokens (`MASKED`) that model, of the others the one that predicts the next token.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    return _loaded(AutoModelForMaskedLM if _is_masked(checkpoint) else AutoModelForCausalLM, checkpoint)
+
+
+def headless_model(checkpoint):
+    """`language_model`, or where the files hold no head that predicts tokens, what comes before it."""
+    from transformers import AutoModel
+
+    try:
+        return language_model(checkpoint)
+    except ValueError:
+        return _loaded(AutoModel, checkpoint, **({"add_pooling_layer": False} if _is_masked(checkpoint) else {}))
+
+
+def _is_masked(checkpoint):
+    return read_config(checkpoint.path).model_type in MASKED
+
+
+def _loaded(model_class, checkpoint, **options):
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model, loading = AutoModelForCausalLM.from_pretrained(
-        checkpoint.path, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
+    model, loading = model_class.from_pretrained(
+        checkpoint.path, dtype=torch.float32, attn_implementation="eager", output_loading_info=True, **options
     )
     if loading["missing_keys"]:
         raise ValueError(f"{checkpoint.path}: missing tensors {sorted(loading['missing_keys'])}")
@@ -84,16 +110,59 @@ def capture_attention(model, tokens):
     return [{"input": x, "query": q, "key": k, "value": v} for x, (q, k, v) in zip(inputs, projected, strict=True)]
 
 
-@torch.no_grad()
 def loss(model, windows, at_once=16):
     """Mean cross-entropy of `model`, nats per token, on `windows` of token ids, (n, length + 1)."""
-    total = 0.0
+    return float(losses(model, windows, at_once).mean())
+
+
+@torch.no_grad()
+def losses(model, windows, at_once=16):
+    """The same for each window: float64 NumPy array (n,)."""
+    found = []
     for part in windows.split(at_once):
-        logits = model(part[:, :-1], use_cache=False).logits
-        total += torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1).float(), part[:, 1:].flatten(), reduction="sum"
-        ).item()
-    return total / windows[:, 1:].numel()
+        logits = model(part[:, :-1], use_cache=False).logits.float()
+        found.append(torch.nn.functional.cross_entropy(logits.mT, part[:, 1:], reduction="none").double().mean(1))
+    return torch.cat(found).cpu().numpy()
+
+
+@torch.no_grad()
+def masked_losses(model, windows, mask, at_once=16, share=0.15):
+    """Mean cross-entropy, nats per masked token, of each window of ids (n, length), of which a `share` is masked.
+
+    `mask` is the id of the token that stands for those; they are the same in each call, and none is left or exchanged.
+    """
+    hidden, found = torch.zeros(windows.shape, dtype=torch.bool), []
+    count = max(1, round(share * windows.shape[1]))  # in each window, so that each weighs the same
+    places = torch.rand(windows.shape, generator=torch.Generator().manual_seed(0)).argsort(1)[:, :count]
+    hidden.scatter_(1, places, True)
+    for part, where in zip(windows.split(at_once), hidden.split(at_once), strict=True):
+        logits = model(part.masked_fill(where, mask)).logits[where].float()
+        each = torch.nn.functional.cross_entropy(logits, part[where], reduction="none").double()
+        found.append(each.view(len(part), count).mean(1))
+    return torch.cat(found).cpu().numpy()
+
+
+def losses_on(model, bpe, windows):
+    """The function of a running model that gives its losses on `windows`, (n,): `losses` or `masked_losses`, or None.
+
+    None where it has no head that predicts tokens, or should predict masked ones and the tokenizer `bpe` has no token
+    for them, [MASK] or <mask>.
+    """
+    if model.get_output_embeddings() is None:
+        return None
+    if model.config.model_type not in MASKED:
+        return lambda model: losses(model, windows)
+    masks = [i for i in map(bpe.token_to_id, ("[MASK]", "<mask>")) if i is not None]
+    return (lambda model: masked_losses(model, windows, masks[0])) if masks else None
+
+
+def texts():
+    """What models are evaluated on: the source excerpts of `held_out`, or the file that TEXT=path names.
+
+    TEXT is a variable of the environment, or of make; the path is absolute or seen from the project's folder.
+    """
+    path = os.environ.get("TEXT")
+    return [(root() / path).read_text(encoding="utf-8")] if path else held_out()["source"]
 
 
 def held_out():

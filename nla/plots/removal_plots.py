@@ -1,0 +1,147 @@
+"""Figures of what matrices read, and of what a model loses with parts of their singular values."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from nla import figures
+from nla.plots.random_matrix_plots import smoothed
+from nla.plots.stage_plots import colors
+
+TAKEN = {"untuned": ("s", "0.45"), "before": ("o", "#0072b2"), "after": ("o", "#d55e00")}
+TAKEN_LABELS = {"untuned": "not fine-tuned", "before": "taken before", "after": "taken after"}
+
+
+def overlaps(table):
+    """One panel per kind: overlap of right singular vectors with the covariance of the inputs, against the rank.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `nla.activations.overlaps`, with a column step. Points are those of the last step, coloured by layer; the
+        line is their running mean, grey that of the first step over the band of random vectors.
+    """
+    fig, axs = figures.panels(table.kind.unique(), sharey=True)
+    depth = Normalize(0, max(table.layer.max(), 1))
+    for kind, ax in axs.items():
+        rows = table[table.kind == kind]
+        last, first = (rows[rows.step == step] for step in (table.step.max(), table.step.min()))
+        ax.axhspan(rows.overlap_low.min(), rows.overlap_high.max(), color="0.88", lw=0, label="random vectors")
+        x = (np.arange(len(last.overlap.iloc[0])) + 0.5) / len(last.overlap.iloc[0])
+        for row in last.itertuples():
+            ax.plot(x, row.overlap, ".", ms=2.5, color=figures.DEPTH(depth(row.layer)))
+        if table.step.nunique() > 1:
+            ax.plot(x, smoothed(np.mean(first.overlap.tolist(), axis=0)), color=figures.GREY, lw=2, label="first step")
+        ax.plot(x, smoothed(np.mean(last.overlap.tolist(), axis=0)), color="black", lw=1.4, label="last step")
+    next(iter(axs.values())).legend(fontsize="x-small")
+    figures.label_outer(axs, "overlap with the inputs", "rank / r")
+    if table.layer.max() > 0:
+        bar = fig.colorbar(ScalarMappable(depth, figures.DEPTH), ax=list(axs.values()), label="layer", aspect=40)
+        bar.ax.yaxis.get_major_locator().set_params(integer=True)
+    return fig
+
+
+def beyond(table):
+    """Share of vectors whose overlap is above the random band, in the largest tenth, between, and the smallest tenth.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        See `overlaps`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        step, kind, layer, and the columns largest, middle, smallest: shares from 0 to 1.
+    """
+    rows = []
+    for row in table.itertuples():
+        above = np.asarray(row.overlap) > row.overlap_high
+        parts = np.array_split(above, 10)
+        found = {"largest": parts[0], "middle": np.concatenate(parts[1:-1]), "smallest": parts[-1]}
+        found = {name: float(part.mean()) for name, part in found.items()}
+        rows.append({"step": row.step, "kind": row.kind, "layer": row.layer} | found)
+    return pd.DataFrame(rows)
+
+
+def beyond_over_steps(table):
+    """`beyond` over training, a panel for each part of the spectrum, a line per kind."""
+    found = beyond(table)
+    fig, axs = plt.subplots(1, 3, figsize=(11, 3.1), sharey=True)
+    for ax, part in zip(axs, ("largest", "middle", "smallest"), strict=True):
+        for kind, rows in found.groupby("kind", sort=False):
+            line = 100 * rows.groupby("step")[part].mean()
+            ax.plot(line.index, line, marker=".", color=figures.kind_colors()[kind], label=kind)
+        ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
+        figures.steps_axis(ax, found.step)
+        ax.set(title=f"{part} {'values' if part == 'middle' else 'tenth'}", xlabel="training step")
+    axs[0].set_ylabel("percent above the random band")
+    axs[0].legend(fontsize="x-small")
+    return fig
+
+
+def deciles(table, single):
+    """What each tenth of the singular values is worth: by kind in all layers, and in single layers.
+
+    Parameters
+    ----------
+    table, single : pandas.DataFrame
+        Of `nla.surgery.deciles`, one loss named "loss": all layers at once, and layer by layer for some tenths.
+    """
+    kinds = list(dict.fromkeys(table.kind))
+    fig, axs = plt.subplots(1, 3, figsize=(12, 3.6), width_ratios=(1.3, 1, 1))
+    shades = figures.kind_colors()
+    for i, kind in enumerate(kinds):
+        rows = table[table.kind == kind].sort_values("part")
+        error = 2 * rows.loss_error if "loss_error" in rows else None
+        x = rows.part + (i - (len(kinds) - 1) / 2) * 0.07
+        axs[0].errorbar(x, rows.loss, error, color=shades[kind], marker=".", lw=1.2, elinewidth=0.7, label=kind)
+    axs[0].set(title="all layers", xlabel="tenth taken out (1: the largest)", xticks=sorted(table.part.unique()))
+    largest, smallest = single.part.min(), single.part.max()
+    for ax, part, title in ((axs[1], largest, "the largest tenth"), (axs[2], smallest, "the smallest tenth")):
+        for kind in kinds:
+            rows = single[(single.kind == kind) & (single.part == part)].sort_values("layer")
+            ax.plot(rows.layer, rows.loss, marker=".", color=shades[kind])
+        ax.set(title=f"{title}, one layer", xlabel="layer")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    for ax in axs:
+        ax.set_yscale("symlog", linthresh=1e-3)
+        ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
+    axs[0].set_ylabel("rise of the loss [nats per token]")
+    axs[0].legend(fontsize="x-small")
+    return fig
+
+
+def by_stage(table):
+    """One panel per kind: rise of the loss by tenth taken out, a line per stage with two standard errors."""
+    fig, axs = figures.panels(table.kind.unique(), sharey=True)
+    stages = list(dict.fromkeys(table.stage))
+    shades = dict(zip(stages, ["black", *list(colors(stages).values())[1:]], strict=False))
+    for kind, ax in axs.items():
+        for i, stage in enumerate(stages):
+            rows = table[(table.kind == kind) & (table.stage == stage)].sort_values("part")
+            x = rows.part + (i - (len(stages) - 1) / 2) * 0.15
+            ax.errorbar(x, rows.loss, 2 * rows.loss_error, color=shades[stage], marker=".", lw=1.2, label=stage)
+        ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
+        ax.set_yscale("symlog", linthresh=1e-2)
+        ax.set_xticks(sorted(table.part.unique()))
+    next(iter(axs.values())).legend(fontsize="x-small")
+    figures.label_outer(axs, "rise of the loss", "tenth taken out (10: the smallest)")
+    return fig
+
+
+def before_and_after(table):
+    """Per kind: rise of the loss on answers when the smallest tenth is taken out before, or after, fine-tuning."""
+    kinds = list(dict.fromkeys(table.kind))
+    fig, ax = plt.subplots(figsize=(7.5, 3.4))
+    for i, (taken, (marker, color)) in enumerate(TAKEN.items()):
+        rows = table[table.taken == taken]
+        x = rows.kind.map(kinds.index) + (i - 1) * 0.18
+        ax.errorbar(x, rows.rise, 2 * rows.error, fmt=marker, color=color, ms=5, label=TAKEN_LABELS[taken])
+    ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
+    ax.set_xticks(range(len(kinds)), kinds, rotation=20, ha="right", rotation_mode="anchor")
+    ax.set_ylabel("rise of the loss on answers")
+    ax.legend(fontsize="small", ncols=3)
+    return fig
