@@ -13,10 +13,16 @@ from . import (
     claims as claims,
 )
 from . import (
+    evaluation as evaluation,
+)
+from . import (
     evidence as evidence,
 )
 from . import (
     figures as figures,
+)
+from . import (
+    fine_tuning as fine_tuning,
 )
 from . import (
     literature as literature,
@@ -182,8 +188,10 @@ __all__ = [
     "correlation",
     "departure",
     "drift",
+    "evaluation",
     "evidence",
     "figures",
+    "fine_tuning",
     "fold",
     "folded",
     "gini",

@@ -11,13 +11,20 @@ from nla.recipes import Recipe
 
 SHORT = Recipe(peak=4e-4, steps=14, warmup=2)  # twice over the pairs that are trained on
 BATCH, TRAINED = 16, 112  # pairs
+MOST = 2e7  # entries of the matrices of a model that is fine-tuned here, for the time it takes
 
 
-def sequences(bpe, pairs):
+def sequences(bpe, pairs, most=None):
     """[(prompt, answer)] as token ids of [signature, parameters, docstring]: signature in, docstring out.
 
-    In the chat format of the embedded stages where the tokenizer has it, else as source text.
+    In the chat format of the embedded stages where the tokenizer has it, else as source text. Those of more than
+    `most` tokens are left out.
     """
+    found = _encoded(bpe, pairs)
+    return [(prompt, answer) for prompt, answer in found if most is None or len(prompt) + len(answer) <= most]
+
+
+def _encoded(bpe, pairs):
     if bpe.token_to_id("<|user|>") == docstrings.USER:
         return [docstrings.encode(bpe, docstrings.Pair(s, tuple(p), d)) for s, p, d in pairs]
     return [(_ids(bpe, f'{s}\n    """'), _ids(bpe, f'{d}"""\n')) for s, _, d in pairs]

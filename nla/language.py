@@ -1,13 +1,11 @@
 """Checkpoints as running language models: what their own forward pass computes, and their loss on text."""
 
 import json
-import os
 from importlib.resources import files
 
 import torch
 
 from nla.patience import NotThere, patiently
-from nla.store import root
 from nla.weights import read_config
 
 MASKED = ("bert",)  # model_type of the families that predict masked tokens, not the next one
@@ -123,46 +121,6 @@ def losses(model, windows, at_once=16):
         logits = model(part[:, :-1], use_cache=False).logits.float()
         found.append(torch.nn.functional.cross_entropy(logits.mT, part[:, 1:], reduction="none").double().mean(1))
     return torch.cat(found).cpu().numpy()
-
-
-@torch.no_grad()
-def masked_losses(model, windows, mask, at_once=16, share=0.15):
-    """Mean cross-entropy, nats per masked token, of each window of ids (n, length), of which a `share` is masked.
-
-    `mask` is the id of the token that stands for those; they are the same in each call, and none is left or exchanged.
-    """
-    hidden, found = torch.zeros(windows.shape, dtype=torch.bool), []
-    count = max(1, round(share * windows.shape[1]))  # in each window, so that each weighs the same
-    places = torch.rand(windows.shape, generator=torch.Generator().manual_seed(0)).argsort(1)[:, :count]
-    hidden.scatter_(1, places, True)
-    for part, where in zip(windows.split(at_once), hidden.split(at_once), strict=True):
-        logits = model(part.masked_fill(where, mask)).logits[where].float()
-        each = torch.nn.functional.cross_entropy(logits, part[where], reduction="none").double()
-        found.append(each.view(len(part), count).mean(1))
-    return torch.cat(found).cpu().numpy()
-
-
-def losses_on(model, bpe, windows):
-    """The function of a running model that gives its losses on `windows`, (n,): `losses` or `masked_losses`, or None.
-
-    None where it has no head that predicts tokens, or should predict masked ones and the tokenizer `bpe` has no token
-    for them, [MASK] or <mask>.
-    """
-    if model.get_output_embeddings() is None:
-        return None
-    if model.config.model_type not in MASKED:
-        return lambda model: losses(model, windows)
-    masks = [i for i in map(bpe.token_to_id, ("[MASK]", "<mask>")) if i is not None]
-    return (lambda model: masked_losses(model, windows, masks[0])) if masks else None
-
-
-def texts():
-    """What models are evaluated on: the source excerpts of `held_out`, or the file that TEXT=path names.
-
-    TEXT is a variable of the environment, or of make; the path is absolute or seen from the project's folder.
-    """
-    path = os.environ.get("TEXT")
-    return [(root() / path).read_text(encoding="utf-8")] if path else held_out()["source"]
 
 
 def held_out():

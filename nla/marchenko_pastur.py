@@ -9,7 +9,7 @@ from scipy import stats
 
 from nla import nulls
 
-# A gamma law in place of the Tracy-Widom law, beta = 1: Chiani 2014 (doi:10.1016/j.jmva.2014.04.002); off by 0.01 at 99 %.
+# A gamma law that is near the Tracy-Widom law, beta = 1, by 0.01 at 99 %: Chiani 2014 (doi:10.1016/j.jmva.2014.04.002).
 TRACY_WIDOM = stats.gamma(46.446, loc=-9.84801, scale=0.186054)
 LEVEL = 0.99  # of the margin beyond which a singular value is an outlier
 DEPARTED = 3.0  # distances from the law, in units of their mean for random matrices, from which on it is left
@@ -91,9 +91,10 @@ def visible(m, n, sigma=1.0):
 
 
 def spike_values(theta, m, n, sigma=1.0):
-    """Singular value that theta u v^T, with unit u and v, becomes under noise: sigma sqrt((m + t^2)(n + t^2))/t.
+    """Singular value that theta u v^T, with unit u, v, becomes under noise: sigma sqrt((m + t^2)(n + t^2))/t.
 
-    Here t = theta/sigma. The upper edge where theta is not `visible`. Benaych-Georges & Nadakuditi 2012 (doi:10.1016/j.jmva.2012.04.019).
+    Here t = theta/sigma. The upper edge where theta is not `visible`. Benaych-Georges & Nadakuditi 2012 (doi:10.1016/
+    j.jmva.2012.04.019).
     """
     t2 = np.maximum(np.asarray(theta, dtype=float) / sigma, visible(m, n)) ** 2
     return sigma * np.sqrt((m + t2) * (n + t2) / t2)

@@ -1,4 +1,4 @@
-"""Figures of spectra and singular vectors against random-matrix theory: at the ends, by rank, and when they leave it."""
+"""Figures of spectra and singular vectors against random-matrix theory: by rank, and when they leave it."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -48,7 +48,7 @@ def spectra(pairs):
 
 
 def outliers(table):
-    """Three panels over training: share of singular values above and below the bulk, and what energy those above hold."""
+    """Over training: share of singular values above and below the bulk, and of the energy that those above hold."""
     rank = table[["rows", "cols"]].min(axis=1)
     shares = {
         "above the bulk": 100 * table.outliers_right / rank,
@@ -94,6 +94,15 @@ def _from(rows, column, limit):
     return float(rows.step.to_numpy()[stays.argmax()]) if stays.any() else np.nan
 
 
+def span(steps):
+    """First steps of several matrices in words: from the earliest to the latest, and how many never or not at all."""
+    there = steps[steps >= 0]
+    if (steps == -1).all():
+        return "no such edge"
+    text = f"{there.min():.0f}-{there.max():.0f}" if len(there) else "none"
+    return text + (f" ({steps.isna().sum()} of {len(steps)} never)" if steps.isna().any() else "")
+
+
 def departure_map(found, steps):
     """Three maps layer x kind of the first step of `departures`; white: never, hatched: no such edge."""
     found = found[found.layer >= 0]
@@ -132,6 +141,12 @@ def smoothed(curve):
     return pd.Series(np.asarray(curve, dtype=float)).rolling(SMOOTH, center=True, min_periods=1).mean().to_numpy()
 
 
+def tenths(curve):
+    """(mean over the first tenth of a curve, over the last)."""
+    parts = np.array_split(np.asarray(curve, dtype=float), 10)
+    return float(parts[0].mean()), float(parts[-1].mean()) if len(parts[-1]) else np.nan
+
+
 def _by_rank(table, step, kind, column):
     """Mean over layers of a curve over the rank, smoothed; None where there is none."""
     rows = table[(table.step == step) & (table.kind == kind)]
@@ -162,7 +177,7 @@ SIDES = {"left": "-", "right": "--"}
 
 
 def vector_tests(table):
-    """Over training: share of vectors that Porter-Thomas rejects at 1 %, in three parts of the spectrum, and spacings."""
+    """Over training: share of vectors that Porter-Thomas rejects, in three parts of the spectrum, and spacings."""
     names = {"rejected_top": "largest tenth", "rejected_middle": "middle", "rejected_bottom": "smallest tenth"}
     fig, axs = plt.subplots(1, 4, figsize=(12.5, 3.2), width_ratios=(1, 1, 1, 1.1))
     for ax, (column, title) in zip(axs, (names | {"spacing_ratio": "spacing ratio"}).items(), strict=True):
@@ -172,9 +187,7 @@ def vector_tests(table):
         ax.axhline(0.5307 if column == "spacing_ratio" else 1, color=figures.GREY, lw=2.5, zorder=0)
         figures.steps_axis(ax, table.step)
         ax.set(title=title, xlabel="training step")
-    low, high = axs[0].get_ylim()
-    for ax in axs[:3]:
-        high = max(high, ax.get_ylim()[1])
+    high = max(ax.get_ylim()[1] for ax in axs[:3])
     for ax in axs[:3]:
         ax.set_ylim(-0.02 * high, high)
     axs[3].axhline(0.3863, color=figures.GREY, lw=1.5, ls=":", zorder=0)

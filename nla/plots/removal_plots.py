@@ -114,6 +114,17 @@ def deciles(table, single):
     return fig
 
 
+def upturns(table, errors=0):
+    """The kinds whose smallest tenth costs more than the next one, by `errors` standard errors of both together."""
+    found, last = [], table.part.max()
+    for kind, rows in table[table.layer < 0].groupby("kind", sort=False):
+        rows = rows.set_index("part")
+        spread = np.hypot(rows.loss_error[last], rows.loss_error[last - 1]) if errors else 0.0
+        if rows.loss[last] - rows.loss[last - 1] > errors * spread:
+            found.append(kind)
+    return found
+
+
 def by_stage(table):
     """One panel per kind: rise of the loss by tenth taken out, a line per stage with two standard errors."""
     fig, axs = figures.panels(table.kind.unique(), sharey=True)
