@@ -6,7 +6,7 @@ further word is a median over layers. Several of the limits are conventions: the
 value beside them how near it is to turning.
 """
 
-from nla.claims import entries, spectra
+from nla.claims import entries, random_matrices, spectra
 
 CLAIMS = [
     spectra.early_collapse,
@@ -33,5 +33,11 @@ CLAIMS = [
     entries.weibull_shapes,
     entries.neurons_by_depth,
     entries.cosine_falls_with_depth,
+    random_matrices.random_at_the_start,
+    random_matrices.most_vectors_are_random,
+    random_matrices.outliers_fall_with_depth,
+    random_matrices.levels_repel,
+    random_matrices.small_end_of_rectangles,
+    random_matrices.small_end_leaves_later,
 ]
 MEASURES = list(dict.fromkeys(measure for each in CLAIMS for measure in each.measures))

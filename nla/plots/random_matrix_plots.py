@@ -21,7 +21,7 @@ def spectra(pairs):
     pairs : dict
         kind -> (first, last) `Matrix`.
     """
-    fig, axs = figures.panels(pairs, 3.4, 2.7, sharey=False)
+    fig, axs = figures.panels(pairs, 2.9, 2.3)
     for kind, ax in axs.items():
         first, last = pairs[kind]
         (m, n), width = last.shape, 1 / 30
@@ -47,25 +47,27 @@ def spectra(pairs):
     return fig
 
 
-def outliers(table):
-    """Over training: share of singular values above and below the bulk, and of the energy that those above hold."""
+def over_training(table):
+    """Means over layers by kind: distance from the law, singular values outside the bulk, energy of those above it."""
     rank = table[["rows", "cols"]].min(axis=1)
-    shares = {
-        "above the bulk": 100 * table.outliers_right / rank,
-        "below the bulk (rectangular only)": 100 * table.outliers_left / rank,
-        "energy above the bulk": 100 * table.energy_right,
+    panels = {
+        "distance from the law / random": table.mp_distance_relative,
+        "% above the bulk": 100 * table.outliers_right / rank,
+        "% below (rectangular only)": 100 * table.outliers_left / rank,
+        "% of energy above": 100 * table.energy_right,
     }
-    fig, axs = plt.subplots(1, 3, figsize=(11, 3.2))
-    for ax, (title, share) in zip(axs, shares.items(), strict=True):
-        for kind, rows in table.assign(share=share).groupby("kind", sort=False):
-            line = rows.groupby("step").share.mean()
+    fig, axs = plt.subplots(1, 4, figsize=(12, 2.9))
+    for i, (ax, (title, values)) in enumerate(zip(axs, panels.items(), strict=True)):
+        for kind, rows in table.assign(shown=values).groupby("kind", sort=False):
+            line = rows.groupby("step").shown.mean()
             if line.notna().any():
-                ax.plot(line.index, line, marker=".", color=figures.kind_colors()[kind], label=kind)
-        ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
+                ax.plot(line.index, line, marker=".", color=figures.kind_colors()[kind], lw=1.2, label=kind)
+        ax.axhline(0 if i else 1, color=figures.GREY, lw=2.5, zorder=0)
         figures.steps_axis(ax, table.step)
-        ax.set(title=title, xlabel="training step")
-    axs[0].set_ylabel("percent, mean over layers")
-    axs[0].legend(fontsize="x-small")
+        ax.set_title(title, fontsize="medium")
+        ax.set_xlabel("training step")
+    figures.log_axis(axs[0].yaxis)
+    axs[1].legend(fontsize="xx-small")
     return fig
 
 
@@ -109,7 +111,7 @@ def departure_map(found, steps):
     kinds = [k for k in figures.KINDS if k in set(found.kind)]
     titles = {"distance": "distance from the law at least 3 nulls"} | EDGES
     height = 1.3 + 0.33 * found.layer.nunique()
-    fig, axs = plt.subplots(1, 3, figsize=(11.5, height), sharey=True)
+    fig, axs = plt.subplots(1, 3, figsize=(10, height), sharey=True)
     scale = Normalize(0, np.log1p(max(steps)) or 1)
     shown = found.layer.nunique() <= 12
     for ax, (column, title) in zip(axs, titles.items(), strict=True):
@@ -156,7 +158,8 @@ def _by_rank(table, step, kind, column):
 
 def vectors(table):
     """One panel per kind: entropy z-score of singular vectors against their rank, first and last checkpoint."""
-    fig, axs = figures.panels(table.kind.unique(), sharey=True)
+    table = table[table.layer >= 0]
+    fig, axs = figures.panels(table.kind.unique(), 2.7, 2.0, sharey=True)
     for kind, ax in axs.items():
         for step, sides in ((table.step.min(), {"left": "-", "right": "--"}), (table.step.max(), SIDES)):
             for side, style in sides.items():
@@ -179,7 +182,7 @@ SIDES = {"left": "-", "right": "--"}
 def vector_tests(table):
     """Over training: share of vectors that Porter-Thomas rejects, in three parts of the spectrum, and spacings."""
     names = {"rejected_top": "largest tenth", "rejected_middle": "middle", "rejected_bottom": "smallest tenth"}
-    fig, axs = plt.subplots(1, 4, figsize=(12.5, 3.2), width_ratios=(1, 1, 1, 1.1))
+    fig, axs = plt.subplots(1, 4, figsize=(12, 2.9))
     for ax, (column, title) in zip(axs, (names | {"spacing_ratio": "spacing ratio"}).items(), strict=True):
         for kind, rows in table.groupby("kind", sort=False):
             line = rows.groupby("step")[column].mean() * (1 if column == "spacing_ratio" else 100)
@@ -194,13 +197,14 @@ def vector_tests(table):
     axs[3].text(0.98, 0.395, "no repulsion", transform=axs[3].get_yaxis_transform(), ha="right", fontsize="x-small")
     axs[3].set_ylim(0.37, 0.62)
     axs[0].set_ylabel("percent rejected at 1 %")
-    axs[0].legend(fontsize="x-small")
+    axs[0].legend(fontsize="xx-small")
     return fig
 
 
 def kept(table):
     """One panel per kind: best |cos| of each vector with any of the first checkpoint, against the rank, at the end."""
-    fig, axs = figures.panels(table.kind.unique(), sharey=True)
+    table = table[table.layer >= 0]
+    fig, axs = figures.panels(table.kind.unique(), 2.7, 2.0, sharey=True)
     for kind, ax in axs.items():
         rows = table[(table.step == table.step.max()) & (table.kind == kind)]
         for column, color, label in (
@@ -211,7 +215,6 @@ def kept(table):
             if curve is not None:
                 ax.plot((np.arange(len(curve)) + 0.5) / len(curve), curve, color=color, lw=1.6, label=label)
         ax.axhline(rows.kept_random.mean(), color="0.3", lw=0.8, ls=":", label="random direction")
-        ax.set_ylim(0, 1)
     next(iter(axs.values())).legend(fontsize="x-small")
     figures.label_outer(axs, "best |cos| with step 0", "rank / r")
     return fig

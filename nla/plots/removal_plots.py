@@ -20,10 +20,10 @@ def overlaps(table):
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `nla.activations.overlaps`, with a column step. Points are those of the last step, coloured by layer; the
-        line is their running mean, grey that of the first step over the band of random vectors.
+        Of `nla.activations.overlaps`, with a column step. Lines are running means of the last step, coloured by
+        layer; grey that of the first step, over the band of single random vectors.
     """
-    fig, axs = figures.panels(table.kind.unique(), sharey=True)
+    fig, axs = figures.panels(table.kind.unique(), 2.7, 2.0, sharey=True)
     depth = Normalize(0, max(table.layer.max(), 1))
     for kind, ax in axs.items():
         rows = table[table.kind == kind]
@@ -31,10 +31,9 @@ def overlaps(table):
         ax.axhspan(rows.overlap_low.min(), rows.overlap_high.max(), color="0.88", lw=0, label="random vectors")
         x = (np.arange(len(last.overlap.iloc[0])) + 0.5) / len(last.overlap.iloc[0])
         for row in last.itertuples():
-            ax.plot(x, row.overlap, ".", ms=2.5, color=figures.DEPTH(depth(row.layer)))
+            ax.plot(x, smoothed(row.overlap), lw=0.9, color=figures.DEPTH(depth(row.layer)))
         if table.step.nunique() > 1:
             ax.plot(x, smoothed(np.mean(first.overlap.tolist(), axis=0)), color=figures.GREY, lw=2, label="first step")
-        ax.plot(x, smoothed(np.mean(last.overlap.tolist(), axis=0)), color="black", lw=1.4, label="last step")
     next(iter(axs.values())).legend(fontsize="x-small")
     figures.label_outer(axs, "overlap with the inputs", "rank / r")
     if table.layer.max() > 0:
@@ -69,7 +68,7 @@ def beyond(table):
 def beyond_over_steps(table):
     """`beyond` over training, a panel for each part of the spectrum, a line per kind."""
     found = beyond(table)
-    fig, axs = plt.subplots(1, 3, figsize=(11, 3.1), sharey=True)
+    fig, axs = plt.subplots(1, 3, figsize=(10, 2.7), sharey=True)
     for ax, part in zip(axs, ("largest", "middle", "smallest"), strict=True):
         for kind, rows in found.groupby("kind", sort=False):
             line = 100 * rows.groupby("step")[part].mean()
@@ -91,7 +90,7 @@ def deciles(table, single):
         Of `nla.surgery.deciles`, one loss named "loss": all layers at once, and layer by layer for some tenths.
     """
     kinds = list(dict.fromkeys(table.kind))
-    fig, axs = plt.subplots(1, 3, figsize=(12, 3.6), width_ratios=(1.3, 1, 1))
+    fig, axs = plt.subplots(1, 3, figsize=(11.5, 3.1), width_ratios=(1.3, 1, 1))
     shades = figures.kind_colors()
     for i, kind in enumerate(kinds):
         rows = table[table.kind == kind].sort_values("part")
@@ -125,34 +124,35 @@ def upturns(table, errors=0):
     return found
 
 
-def by_stage(table):
-    """One panel per kind: rise of the loss by tenth taken out, a line per stage with two standard errors."""
-    fig, axs = figures.panels(table.kind.unique(), sharey=True)
-    stages = list(dict.fromkeys(table.stage))
-    shades = dict(zip(stages, ["black", *list(colors(stages).values())[1:]], strict=False))
-    for kind, ax in axs.items():
-        for i, stage in enumerate(stages):
-            rows = table[(table.kind == kind) & (table.stage == stage)].sort_values("part")
-            x = rows.part + (i - (len(stages) - 1) / 2) * 0.15
-            ax.errorbar(x, rows.loss, 2 * rows.loss_error, color=shades[stage], marker=".", lw=1.2, label=stage)
-        ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
-        ax.set_yscale("symlog", linthresh=1e-2)
-        ax.set_xticks(sorted(table.part.unique()))
-    next(iter(axs.values())).legend(fontsize="x-small")
-    figures.label_outer(axs, "rise of the loss", "tenth taken out (10: the smallest)")
+def fine_tuned(later, around):
+    """What the smallest tenth of a kind is worth for answers: by stage, and taken out before or after fine-tuning.
+
+    Parameters
+    ----------
+    later, around : pandas.DataFrame
+        kind, rise, error and, in the first, stage, in the second, taken (of `nla.fine_tuning.before_and_after`); either
+        may be empty. Bars are two standard errors.
+    """
+    fig, axs = plt.subplots(1, 2, figsize=(10.5, 3.2), sharey=True)
+    kinds = list(dict.fromkeys([*(later.kind if len(later) else ()), *(around.kind if len(around) else ())]))
+    stages = list(dict.fromkeys(later.stage)) if len(later) else []
+    shades = ["black", *list(colors(["", *stages]).values())[1:]]
+    styles = {stage: ("o", shade, stage) for stage, shade in zip(stages, shades, strict=False)}
+    _dots(axs[0], later, "stage", styles, kinds)
+    _dots(axs[1], around, "taken", {name: (*style, TAKEN_LABELS[name]) for name, style in TAKEN.items()}, kinds)
+    axs[0].set(title="at each stage", ylabel="rise of the loss on answers")
+    axs[1].set_title("short fine-tuning")
     return fig
 
 
-def before_and_after(table):
-    """Per kind: rise of the loss on answers when the smallest tenth is taken out before, or after, fine-tuning."""
-    kinds = list(dict.fromkeys(table.kind))
-    fig, ax = plt.subplots(figsize=(7.5, 3.4))
-    for i, (taken, (marker, color)) in enumerate(TAKEN.items()):
-        rows = table[table.taken == taken]
-        x = rows.kind.map(kinds.index) + (i - 1) * 0.18
-        ax.errorbar(x, rows.rise, 2 * rows.error, fmt=marker, color=color, ms=5, label=TAKEN_LABELS[taken])
+def _dots(ax, table, column, styles, kinds):
+    """Dots with error bars by kind, side by side for each value of `column`: {value: (marker, colour, label)}."""
+    for i, (value, (marker, color, label)) in enumerate(styles.items()):
+        rows = table[table[column] == value] if len(table) else table
+        if len(rows):
+            x = rows.kind.map(kinds.index) + (i - (len(styles) - 1) / 2) * 0.2
+            ax.errorbar(x, rows.rise, 2 * rows.error, fmt=marker, color=color, ms=4, lw=1, label=label)
     ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
-    ax.set_xticks(range(len(kinds)), kinds, rotation=20, ha="right", rotation_mode="anchor")
-    ax.set_ylabel("rise of the loss on answers")
-    ax.legend(fontsize="small", ncols=3)
-    return fig
+    ax.set_xticks(range(len(kinds)), kinds, rotation=25, ha="right", rotation_mode="anchor", fontsize="small")
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(fontsize="x-small")
