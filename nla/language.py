@@ -154,4 +154,6 @@ def tokenizer(checkpoint):
 def windows(bpe, texts, length=256):
     """`texts` one after the other as token ids, cut into (n, length + 1); neighbours share a token."""
     ids = [i for text in texts for i in bpe.encode(text, add_special_tokens=False).ids]
+    if len(ids) <= length:
+        return torch.empty(0, length + 1, dtype=torch.long)
     return torch.tensor(ids[: (len(ids) - 1) // length * length + 1]).unfold(0, length + 1, length)

@@ -74,18 +74,21 @@ def test_overlap_by_hand():
     np.testing.assert_allclose(found["overlap"], np.abs(Vt @ Q).max(1), atol=1e-4)
     np.testing.assert_allclose(found["variance"], np.diag(Vt @ C @ Vt.T) / np.trace(C) * 30, rtol=1e-4)
     assert found["energy"] == pytest.approx(np.trace(Vt @ C @ Vt.T) / np.trace(C), rel=1e-4)
-    aligned = activations.overlap(nla.Matrix("dense", 0, 0, torch.from_numpy(Q[:, :5].T.copy())), covariance)
+    aligned = activations.overlap(
+        nla.Matrix("dense", 0, 0, torch.from_numpy((Q[:, :5] * np.arange(5, 0, -1)).T.copy())), covariance
+    )
     np.testing.assert_allclose(aligned["overlap"], 1, atol=1e-5)
 
 
 @pytest.mark.parametrize("d", [40, 300])
 def test_random_overlap(d):
-    """Three sigma: outside the band 2.7 of 1,000 random vectors; 20,000 drawn."""
+    """Three sigma: above the band 1.35 of 1,000 random vectors, below it no more; 20,000 drawn."""
     v = torch.randn(d, 20000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     largest = (v / v.norm(dim=0)).abs().amax(0).numpy()
     low, high = activations.random_overlap(d, d)
     assert (largest > high).mean() == pytest.approx(0.00135, abs=0.0012)
-    assert (largest < low).mean() == pytest.approx(0.00135, abs=0.0013)
+    assert (largest < low).mean() < 0.0025
+    assert largest.min() < 1.2 * low
 
 
 def test_rank_of_a_short_text(model):
@@ -131,7 +134,9 @@ def test_deciles_layer_by_layer(model):
 
 
 def test_masked_loss_is_that_of_the_model_itself():
-    model = family("bert")
+    from transformers import AutoModelForMaskedLM
+
+    model = AutoModelForMaskedLM.from_config(family("bert").config).eval()
     tokens = torch.randint(4, 50, (4, 13), generator=torch.Generator().manual_seed(2))
     seen = []
     hook = model.get_input_embeddings().register_forward_pre_hook(lambda m, args: seen.append(args[0].clone()))
