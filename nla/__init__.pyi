@@ -1,6 +1,9 @@
 """The public names and where each comes from; nla/__init__.py imports them when first asked for."""
 
 from . import (
+    activations as activations,
+)
+from . import (
     alpha_checks as alpha_checks,
 )
 from . import (
@@ -10,13 +13,22 @@ from . import (
     claims as claims,
 )
 from . import (
+    evaluation as evaluation,
+)
+from . import (
     evidence as evidence,
 )
 from . import (
     figures as figures,
 )
 from . import (
+    fine_tuning as fine_tuning,
+)
+from . import (
     literature as literature,
+)
+from . import (
+    marchenko_pastur as marchenko_pastur,
 )
 from . import (
     neurons as neurons,
@@ -93,6 +105,12 @@ from .measures import (
     power_law_checks as power_law_checks,
 )
 from .measures import (
+    random_matrix as random_matrix,
+)
+from .measures import (
+    singular_vector_statistics as singular_vector_statistics,
+)
+from .measures import (
     sparsity as sparsity,
 )
 from .measures import (
@@ -159,6 +177,7 @@ __all__ = [
     "CheckpointError",
     "Matrix",
     "Weights",
+    "activations",
     "alpha_checks",
     "alpha_model",
     "angles",
@@ -169,8 +188,10 @@ __all__ = [
     "correlation",
     "departure",
     "drift",
+    "evaluation",
     "evidence",
     "figures",
+    "fine_tuning",
     "fold",
     "folded",
     "gini",
@@ -181,6 +202,7 @@ __all__ = [
     "literature",
     "load",
     "lp_norm",
+    "marchenko_pastur",
     "neuron_cca",
     "neuron_cosines",
     "neuron_regression",
@@ -202,6 +224,7 @@ __all__ = [
     "random_cosines",
     "random_drift",
     "random_lp_norm",
+    "random_matrix",
     "random_norms",
     "random_product_ranks",
     "random_product_spectra",
@@ -212,6 +235,7 @@ __all__ = [
     "resolution",
     "rotary_dimensions",
     "scan",
+    "singular_vector_statistics",
     "sparsity",
     "spectrum",
     "split_heads",

@@ -6,22 +6,47 @@ from importlib.resources import files
 import torch
 
 from nla.patience import NotThere, patiently
+from nla.weights import read_config
 
+MASKED = ("bert",)  # model_type of the families that predict masked tokens, not the next one
 ATTENTION = (".attention", ".self_attn", ".attn", ".self_attention")  # what families call the module
 
 
 def language_model(checkpoint):
-    """The transformers model of a checkpoint, in float32 and evaluation mode; no tensor may be missing."""
-    from transformers import AutoModelForCausalLM
+    """The transformers model of a checkpoint, in float32 and evaluation mode; no tensor of it may be missing.
+
+    Of a family that predicts masked tokens (`MASKED`) that model, of the others the one that predicts the next token.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    return _loaded(AutoModelForMaskedLM if _is_masked(checkpoint) else AutoModelForCausalLM, checkpoint)
+
+
+def headless_model(checkpoint):
+    """`language_model`, or where the files hold no head that predicts tokens, what comes before it."""
+    from transformers import AutoModel
+
+    try:
+        return language_model(checkpoint)
+    except ValueError:
+        return _loaded(AutoModel, checkpoint, **({"add_pooling_layer": False} if _is_masked(checkpoint) else {}))
+
+
+def _is_masked(checkpoint):
+    return read_config(checkpoint.path).model_type in MASKED
+
+
+def _loaded(model_class, checkpoint, **options):
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model, loading = AutoModelForCausalLM.from_pretrained(
+    model, loading = model_class.from_pretrained(
         checkpoint.path,
         dtype=torch.float32,
         attn_implementation="eager",
         trust_remote_code=False,
         output_loading_info=True,
+        **options,
     )
     if loading["missing_keys"]:
         raise ValueError(f"{checkpoint.path}: missing tensors {sorted(loading['missing_keys'])}")
@@ -88,16 +113,19 @@ def capture_attention(model, tokens):
     return [{"input": x, "query": q, "key": k, "value": v} for x, (q, k, v) in zip(inputs, projected, strict=True)]
 
 
-@torch.no_grad()
 def loss(model, windows, at_once=16):
     """Mean cross-entropy of `model`, nats per token, on `windows` of token ids, (n, length + 1)."""
-    total = 0.0
+    return float(losses(model, windows, at_once).mean())
+
+
+@torch.no_grad()
+def losses(model, windows, at_once=16):
+    """The same for each window: float64 NumPy array (n,)."""
+    found = []
     for part in windows.split(at_once):
-        logits = model(part[:, :-1], use_cache=False).logits
-        total += torch.nn.functional.cross_entropy(
-            logits.flatten(0, 1).float(), part[:, 1:].flatten(), reduction="sum"
-        ).item()
-    return total / windows[:, 1:].numel()
+        logits = model(part[:, :-1], use_cache=False).logits.float()
+        found.append(torch.nn.functional.cross_entropy(logits.mT, part[:, 1:], reduction="none").double().mean(1))
+    return torch.cat(found).cpu().numpy()
 
 
 def held_out():
@@ -131,4 +159,6 @@ def tokenizer(checkpoint):
 def windows(bpe, texts, length=256):
     """`texts` one after the other as token ids, cut into (n, length + 1); neighbours share a token."""
     ids = [i for text in texts for i in bpe.encode(text, add_special_tokens=False).ids]
+    if len(ids) <= length:
+        return torch.empty(0, length + 1, dtype=torch.long)
     return torch.tensor(ids[: (len(ids) - 1) // length * length + 1]).unfold(0, length + 1, length)

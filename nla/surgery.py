@@ -2,23 +2,28 @@
 
 from contextlib import contextmanager
 
+import numpy as np
 import pandas as pd
 import torch
 
 from nla.language import language_model
 from nla.layout import Layout
 from nla.matrices import Weights
+from nla.matrix import Matrix
 
 PARTS = 10  # into which the singular values of a matrix are sorted, the largest first
 
 
-class _Places:
-    """Stands for the tensors of a model: each entry is its place in the parameter, so that a cut tells where it was."""
+class _Tensors:
+    """Stands for the tensors of a file: the parameters of a running model, or the place of each of their entries.
+
+    Places are what a cut of the parameters is written back to.
+    """
 
     folder = "the model in memory"
 
-    def __init__(self, parameters):
-        self.parameters = parameters
+    def __init__(self, parameters, places=False):
+        self.parameters, self.places = parameters, places
 
     def __iter__(self):
         return iter(self.parameters)
@@ -27,8 +32,23 @@ class _Places:
         return name in self.parameters
 
     def __getitem__(self, name):
-        parameter = self.parameters[name]
+        parameter = self.parameters[name].detach()
+        if not self.places:
+            return parameter
         return torch.arange(parameter.numel(), dtype=torch.float64).view(parameter.shape)  # exact up to 2^53
+
+
+class _InMemory(Layout):
+    """The matrices of a running model by kind and layer, as `Weights` has those of a file."""
+
+    def matrix(self, kind, layer):
+        """One `Matrix`, of the parameters as they are now."""
+        return Matrix(kind, layer, 0, self.weight(kind, layer), self.heads.get(kind))
+
+
+def in_memory(model):
+    """The `nla.layout.Layout` of a running model, with a function ``matrix(kind, layer)``."""
+    return _InMemory(model.config, _Tensors(dict(model.named_parameters())))
 
 
 @contextmanager
@@ -43,16 +63,17 @@ def replaced(model, values):
         (kind, layer) -> tensor (out, in), the matrix as `nla.Weights.matrix` would give it.
     """
     parameters = dict(model.named_parameters())
-    layout, before = Layout(model.config, _Places(parameters)), {}
-    with torch.no_grad():
-        try:
+    layout, before = Layout(model.config, _Tensors(parameters, places=True)), {}
+    try:
+        with torch.no_grad():
             for (kind, layer), new in values.items():
                 name = layout.tensor_name(kind, layer)
                 before.setdefault(name, parameters[name].clone())
                 places = layout.weight(kind, layer).long().flatten()
                 parameters[name].view(-1)[places] = new.flatten().to(parameters[name].dtype)
-            yield model
-        finally:
+        yield model
+    finally:
+        with torch.no_grad():
             for name, old in before.items():
                 parameters[name].copy_(old)
 
@@ -65,6 +86,56 @@ def without(matrix, part):
     wide = values.shape[0] <= values.shape[1]
     removed = chosen @ (chosen.T @ values) if wide else (values @ chosen) @ chosen.T
     return (values - removed).float()
+
+
+def deciles(model, losses, kinds=None, parts=range(PARTS), layers=None):
+    """How much the loss of a running model rises when each part of the singular values of one kind is taken out.
+
+    The matrices are put back after each; the model is left as it was.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+    losses : dict
+        name -> function of the model that returns a loss, or an array of the losses on each part of a text.
+    kinds : iterable, optional
+        By default all within the layers.
+    parts : iterable of int
+        See `without`.
+    layers : iterable of int, optional
+        Out of one layer at a time, these; by default out of all layers at once.
+
+    Returns
+    -------
+    pandas.DataFrame
+        kind, layer (-1: all), part (of `PARTS`, 1 the largest), and a column per loss: its rise. Of an array the
+        mean rise, and in ``NAME_error`` its standard error: the rises of the same parts of a text are compared.
+    """
+    layout, rows = in_memory(model), []
+    kinds = kinds or dict.fromkeys(kind for kind, layer in layout.index if layer >= 0)
+    with torch.no_grad():
+        whole = {name: loss(model) for name, loss in losses.items()}
+    for kind in kinds:
+        matrices = [layout.matrix(kind, layer) for layer in (range(layout.layers) if layers is None else layers)]
+        for taken in [matrices] if layers is None else [[m] for m in matrices]:
+            for part in parts:
+                new = {(kind, m.layer): without(m, part) for m in taken}
+                row = {"kind": kind, "layer": taken[0].layer if layers is not None else -1, "part": part % PARTS + 1}
+                rows.append(row | _rises(model, new, losses, whole))
+    return pd.DataFrame(rows)
+
+
+@torch.no_grad()
+def _rises(model, new, losses, whole):
+    """{name: mean rise over `whole`[name] with the matrices `new` in place, name_error: its standard error}."""
+    rises = {}
+    with replaced(model, new):
+        for name, loss in losses.items():
+            rise = np.atleast_1d(loss(model) - whole[name])
+            rises[name] = float(rise.mean())
+            if len(rise) > 1:
+                rises[f"{name}_error"] = float(rise.std(ddof=1) / len(rise) ** 0.5)
+    return rises
 
 
 def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1):
@@ -100,10 +171,8 @@ def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1):
                         if taken == "before" and checkpoint == ladder[0]:
                             continue
                         new = {(kind, m.layer): _taken(m, first, part, taken) for m in matrices}
-                        with replaced(model, new):
-                            rises = {name: loss(model) - whole[name] for name, loss in losses.items()}
                         row = {"stage": checkpoint.stage, "kind": kind, "part": part % PARTS + 1, "taken": taken}
-                        rows.append(row | rises)
+                        rows.append(row | _rises(model, new, losses, whole))
     return pd.DataFrame(rows)
 
 

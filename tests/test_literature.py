@@ -9,7 +9,7 @@ import pytest
 
 import nla
 from nla import evidence, literature, recipes
-from nla.claims import CLAIMS, MEASURES, alpha, entries, spectra, stages
+from nla.claims import CLAIMS, MEASURES, alpha, entries, random_matrices, spectra, stages
 
 KINDS = ["query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
 STEPS = [0, 1, 4, 16, 64, 256, 1000, 2000, 4000]
@@ -62,6 +62,16 @@ def spectrum_of(below):
 def settles(top, bulk):
     """Overlap with the end over k = 1, 32 that becomes 1 at step `top`, `bulk`, mixed up in some matrices if a list."""
     return lambda step, kind, layer: np.array([float(step >= top), 0.5 + 0.5 * (step >= bulk)])
+
+
+WIDE = ("dense_h_to_4h", "dense_4h_to_h")
+
+
+def edges(right, left):
+    """Both edges of the bulk as draws of the Tracy-Widom law: beyond from these steps on."""
+    return {
+        f"edge_{side}": lambda s, k, n, at=at: 9 * (s >= at) - 1.0 for side, at in (("right", right), ("left", left))
+    }
 
 
 S, C, N = evidence.VERDICTS
@@ -186,6 +196,27 @@ CASES = [
     (stages.preference_is_sparse, dict(delta_changed=0.9, **moved), C),
     (stages.preference_is_full_rank, dict(delta_effective_rank_relative=0.95, **moved), S),
     (stages.preference_is_full_rank, dict(delta_effective_rank_relative=0.5, **moved), C),
+    (random_matrices.random_at_the_start, dict(mp_distance_relative=ends(1.1, 9)), S),
+    (random_matrices.random_at_the_start, dict(mp_distance_relative=ends(1.7, 9)), C),
+    (random_matrices.random_at_the_start, dict(mp_distance_relative=lambda s, k, n: 1 + 2 * (k == "key") * (n < 2)), C),
+    (random_matrices.most_vectors_are_random, dict(rejected_top=0.2, rejected_middle=0.01), S),
+    (random_matrices.most_vectors_are_random, dict(rejected_top=0.9, rejected_middle=0.6), C),
+    (random_matrices.most_vectors_are_random, dict(rejected_top=0.01, rejected_middle=0.2), C),
+    (random_matrices.most_vectors_are_random, dict(rejected_top=0.01, rejected_middle=0.01), N),
+    (random_matrices.outliers_fall_with_depth, dict(outliers_right=lambda s, k, n: 9 - n), S),
+    (random_matrices.outliers_fall_with_depth, dict(outliers_right=lambda s, k, n: 9 + n), C),
+    (random_matrices.outliers_fall_with_depth, dict(outliers_right=lambda s, k, n: [4, 1, 3, 2, 5, 0][n]), N),
+    (random_matrices.outliers_fall_with_depth, dict(outliers_right=3), N),
+    (random_matrices.levels_repel, dict(spacing_ratio=ends(0.53, 0.54)), S),
+    (random_matrices.levels_repel, dict(spacing_ratio=ends(0.53, 0.5)), C),
+    (random_matrices.levels_repel, dict(spacing_ratio=ends(0.53, 0.56)), C),
+    (random_matrices.small_end_of_rectangles, dict(rejected_bottom=by_kind(0.02, **dict.fromkeys(WIDE, 0.1))), S),
+    (random_matrices.small_end_of_rectangles, dict(rejected_bottom=by_kind(0.02, dense_h_to_4h=0.1)), C),
+    (random_matrices.small_end_of_rectangles, dict(rejected_bottom=0.1), C),
+    (random_matrices.small_end_leaves_later, edges(64, 1000), S),
+    (random_matrices.small_end_leaves_later, edges(1000, 64), C),
+    (random_matrices.small_end_leaves_later, edges(64, 64), N),
+    (random_matrices.small_end_leaves_later, edges(64, 9999), N),
 ]
 
 

@@ -6,7 +6,7 @@ further word is a median over layers. Several of the limits are conventions: the
 value beside them how near it is to turning.
 """
 
-from nla.claims import alpha, entries, spectra, stages
+from nla.claims import alpha, entries, random_matrices, spectra, stages
 from nla.measures import update
 
 CLAIMS = [
@@ -45,6 +45,12 @@ CLAIMS = [
     stages.fine_tuning_is_low_rank,
     stages.preference_is_sparse,
     stages.preference_is_full_rank,
+    random_matrices.random_at_the_start,
+    random_matrices.most_vectors_are_random,
+    random_matrices.outliers_fall_with_depth,
+    random_matrices.levels_repel,
+    random_matrices.small_end_of_rectangles,
+    random_matrices.small_end_leaves_later,
 ]
 STAGES = [update]  # the measure of stages, taken over a chain of them and not over the ladder
 MEASURES = [m for m in dict.fromkeys(m for each in CLAIMS for m in each.measures) if m not in STAGES]

@@ -7,10 +7,12 @@ from nla.measures.linear_maps import neuron_cca, neuron_regression
 from nla.measures.norms import norms
 from nla.measures.orthogonality import angles, head_isotropy, orthogonality
 from nla.measures.power_law import power_law, power_law_checks
+from nla.measures.random_matrix import random_matrix
 from nla.measures.sparsity import sparsity
 from nla.measures.spectrum import spectrum
 from nla.measures.stages import update
 from nla.measures.subspaces import subspaces
+from nla.measures.vector_statistics import singular_vector_statistics
 from nla.measures.vectors import folded, vectors
 
 __all__ = [
@@ -27,6 +29,8 @@ __all__ = [
     "orthogonality",
     "power_law",
     "power_law_checks",
+    "random_matrix",
+    "singular_vector_statistics",
     "sparsity",
     "spectrum",
     "subspaces",

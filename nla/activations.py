@@ -1,0 +1,147 @@
+"""What the matrices of a running model read: covariances of their inputs over a text, beside their singular vectors."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from scipy.special import betaincinv
+from scipy.stats import norm
+
+from nla.surgery import in_memory
+
+SAME_INPUT = {"key": "query", "value": "query", "gate": "dense_h_to_4h"}  # reads what the other reads
+SIGMAS = 3.0  # of the random band
+
+
+@dataclass(frozen=True)
+class Covariance:
+    """Of the input x in R^d of a matrix over the tokens of a text, float64.
+
+    Parameters
+    ----------
+    tokens : int
+    mean : torch.Tensor
+        (d,).
+    matrix : torch.Tensor
+        (d, d): mean of (x - mean)(x - mean)^T. Its rank is at most tokens - 1.
+    """
+
+    tokens: int
+    mean: torch.Tensor
+    matrix: torch.Tensor
+
+    @cached_property
+    def eigenvectors(self):
+        """(d, k) of the k eigenvalues that are not zero, the largest first."""
+        values, vectors = torch.linalg.eigh(self.matrix)
+        return vectors[:, values > 1e-10 * values[-1].clamp_min(1e-300)].flip(1)
+
+
+def kinds_of(model):
+    """The kinds of matrices that the layers of a running model have, in order."""
+    return list(dict.fromkeys(kind for kind, layer in in_memory(model).index if layer >= 0))
+
+
+@torch.no_grad()
+def covariances(model, windows, layers=None, at_once=16, memory=2e9):
+    """Yield ((kind, ...), layer, `Covariance`) of the inputs of all matrices within the layers of a running model.
+
+    A hook before each module adds up x and x x^T in float64, batch by batch; kinds that read the same input share one
+    sum. If the sums of all layers would need more than `memory` bytes, the text is run through the model once for as
+    many of them as fit.
+
+    Parameters
+    ----------
+    model : transformers.PreTrainedModel
+        Of any family of `nla.families`.
+    windows : torch.Tensor
+        (n, length) token ids, no padding.
+    layers : iterable of int, optional
+    """
+    layout, modules = in_memory(model), dict(model.named_modules())
+    layers, waiting = range(layout.layers) if layers is None else layers, []
+    readers = [k for k in kinds_of(model) if k not in SAME_INPUT]
+    for layer in layers:
+        for kind in readers:
+            size = layout.weight(kind, layer).shape[1]
+            waiting.append((kind, layer, modules[layout.tensor_name(kind, layer).removesuffix(".weight")], size))
+    while waiting:
+        count = max(1, int(np.searchsorted(np.cumsum([8 * size**2 for *_, size in waiting]), memory, side="right")))
+        now, waiting = waiting[:count], waiting[count:]
+        for (kind, layer, *_), found in zip(now, _pass(model, windows, now, at_once), strict=True):
+            yield (kind, *(k for k in kinds_of(model) if SAME_INPUT.get(k) == kind)), layer, found
+
+
+def _pass(model, windows, readers, at_once):
+    """The `Covariance` of each of `readers`, (kind, layer, module, size), by one pass over the text."""
+    device = model.device
+    sums = [torch.zeros(size + 1, size, dtype=torch.float64, device=device) for *_, size in readers]
+
+    def adding(total):
+        def hook(module, args):
+            x = args[0].reshape(-1, args[0].shape[-1]).double()
+            total[:-1].addmm_(x.T, x)
+            total[-1] += x.sum(0)
+
+        return hook
+
+    pairs = zip(readers, sums, strict=True)
+    hooks = [module.register_forward_pre_hook(adding(total)) for (_, _, module, _), total in pairs]
+    try:
+        for part in windows.split(at_once):
+            model(part.to(device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for total in sums:
+        mean = total[-1] / windows.numel()
+        yield Covariance(windows.numel(), mean, total[:-1] / windows.numel() - torch.outer(mean, mean))
+
+
+def overlap(matrix, covariance):
+    """The right singular vectors v_k of one matrix, m x n, beside the covariance C of what it reads; curves over k.
+
+    Returns
+    -------
+    dict
+        ``overlap``: max_j |v_k . f_j| over the eigenvectors f_j of C, 1/sqrt(n) to 1; ``overlap_low``,
+        ``overlap_high``: its `random_overlap`. ``variance``: v_k^T C v_k over the mean of all directions, tr C / n: 1
+        on average for a random v_k; ``energy``: share of tr C in the span of all v_k.
+
+    References
+    ----------
+    Staats, Thamm & Rosenow 2025 (arXiv:2410.17770), for the overlap.
+    """
+    _, s, Vt = matrix.singular_vectors
+    C, F = covariance.matrix, covariance.eigenvectors
+    along = ((Vt @ C) * Vt).sum(1) / C.trace()
+    low, high = random_overlap(len(C), F.shape[1])
+    return {
+        "overlap": (Vt @ F).abs().amax(1).cpu().numpy() if F.shape[1] else np.full(len(s), np.nan),
+        "overlap_low": low,
+        "overlap_high": high,
+        "variance": (along * len(C)).cpu().numpy(),
+        "energy": float(along.sum()),
+    }
+
+
+def random_overlap(d, count):
+    """(low, high) limits of max_j |v . f_j| for random v and `count` orthonormal f_j in R^d, at -+ `SIGMAS` sigma.
+
+    Each cos^2 is Beta(1/2, (d-1)/2), and `count` of them are taken as independent; near sqrt(2 ln(count)/d). That the
+    squares add up to 1 makes the lower limit a little too low; above the upper one lie 1.35 of 1,000.
+    """
+    levels = norm.cdf([-SIGMAS, SIGMAS]) ** (1 / max(count, 1))
+    low, high = np.sqrt(betaincinv(0.5, (d - 1) / 2, levels)) if d > 1 else (1.0, 1.0)
+    return float(low), float(high)
+
+
+def overlaps(model, windows, layers=None):
+    """List of dicts, one per matrix of the layers of a running model: kind, layer, tokens, and what `overlap` gives."""
+    rows, layout = [], in_memory(model)
+    for kinds, layer, covariance in covariances(model, windows, layers):
+        for kind in kinds:
+            found = overlap(layout.matrix(kind, layer), covariance)
+            rows.append({"kind": kind, "layer": layer, "tokens": covariance.tokens} | found)
+    return rows

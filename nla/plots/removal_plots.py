@@ -1,0 +1,158 @@
+"""Figures of what matrices read, and of what a model loses with parts of their singular values."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from nla import figures
+from nla.plots.random_matrix_plots import smoothed
+from nla.plots.stage_plots import colors
+
+TAKEN = {"untuned": ("s", "0.45"), "before": ("o", "#0072b2"), "after": ("o", "#d55e00")}
+TAKEN_LABELS = {"untuned": "not fine-tuned", "before": "taken before", "after": "taken after"}
+
+
+def overlaps(table):
+    """One panel per kind: overlap of right singular vectors with the covariance of the inputs, against the rank.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `nla.activations.overlaps`, with a column step. Lines are running means of the last step, coloured by
+        layer; grey that of the first step, over the band of single random vectors.
+    """
+    fig, axs = figures.panels(table.kind.unique(), 2.7, 2.0, sharey=True)
+    depth = Normalize(0, max(table.layer.max(), 1))
+    for kind, ax in axs.items():
+        rows = table[table.kind == kind]
+        last, first = (rows[rows.step == step] for step in (table.step.max(), table.step.min()))
+        ax.axhspan(rows.overlap_low.min(), rows.overlap_high.max(), color="0.88", lw=0, label="random vectors")
+        x = (np.arange(len(last.overlap.iloc[0])) + 0.5) / len(last.overlap.iloc[0])
+        for row in last.itertuples():
+            ax.plot(x, smoothed(row.overlap), lw=0.9, color=figures.DEPTH(depth(row.layer)))
+        if table.step.nunique() > 1:
+            ax.plot(x, smoothed(np.mean(first.overlap.tolist(), axis=0)), color=figures.GREY, lw=2, label="first step")
+    next(iter(axs.values())).legend(fontsize="x-small")
+    figures.label_outer(axs, "overlap with the inputs", "rank / r")
+    if table.layer.max() > 0:
+        bar = fig.colorbar(ScalarMappable(depth, figures.DEPTH), ax=list(axs.values()), label="layer", aspect=40)
+        bar.ax.yaxis.get_major_locator().set_params(integer=True)
+    return fig
+
+
+def beyond(table):
+    """Share of vectors whose overlap is above the random band, in the largest tenth, between, and the smallest tenth.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        See `overlaps`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        step, kind, layer, and the columns largest, middle, smallest: shares from 0 to 1.
+    """
+    rows = []
+    for row in table.itertuples():
+        above = np.asarray(row.overlap) > row.overlap_high
+        parts = np.array_split(above, 10)
+        found = {"largest": parts[0], "middle": np.concatenate(parts[1:-1]), "smallest": parts[-1]}
+        found = {name: float(part.mean()) for name, part in found.items()}
+        rows.append({"step": row.step, "kind": row.kind, "layer": row.layer} | found)
+    return pd.DataFrame(rows)
+
+
+def beyond_over_steps(table):
+    """`beyond` over training, a panel for each part of the spectrum, a line per kind."""
+    found = beyond(table)
+    fig, axs = plt.subplots(1, 3, figsize=(10, 2.7), sharey=True)
+    for ax, part in zip(axs, ("largest", "middle", "smallest"), strict=True):
+        for kind, rows in found.groupby("kind", sort=False):
+            line = 100 * rows.groupby("step")[part].mean()
+            ax.plot(line.index, line, marker=".", color=figures.kind_colors()[kind], label=kind)
+        ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
+        figures.steps_axis(ax, found.step)
+        ax.set(title=f"{part} {'values' if part == 'middle' else 'tenth'}", xlabel="training step")
+    axs[0].set_ylabel("percent above the random band")
+    axs[0].legend(fontsize="x-small")
+    return fig
+
+
+def deciles(table, single):
+    """What each tenth of the singular values is worth: by kind in all layers, and in single layers.
+
+    Parameters
+    ----------
+    table, single : pandas.DataFrame
+        Of `nla.surgery.deciles`, one loss named "loss": all layers at once, and layer by layer for some tenths.
+    """
+    kinds = list(dict.fromkeys(table.kind))
+    fig, axs = plt.subplots(1, 3, figsize=(11.5, 3.1), width_ratios=(1.3, 1, 1))
+    shades = figures.kind_colors()
+    for i, kind in enumerate(kinds):
+        rows = table[table.kind == kind].sort_values("part")
+        error = 2 * rows.loss_error if "loss_error" in rows else None
+        x = rows.part + (i - (len(kinds) - 1) / 2) * 0.07
+        axs[0].errorbar(x, rows.loss, error, color=shades[kind], marker=".", lw=1.2, elinewidth=0.7, label=kind)
+    axs[0].set(title="all layers", xlabel="tenth taken out (1: the largest)", xticks=sorted(table.part.unique()))
+    largest, smallest = single.part.min(), single.part.max()
+    for ax, part, title in ((axs[1], largest, "the largest tenth"), (axs[2], smallest, "the smallest tenth")):
+        for kind in kinds:
+            rows = single[(single.kind == kind) & (single.part == part)].sort_values("layer")
+            ax.plot(rows.layer, rows.loss, marker=".", color=shades[kind])
+        ax.set(title=f"{title}, one layer", xlabel="layer")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    for ax in axs:
+        ax.set_yscale("symlog", linthresh=1e-3)
+        ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
+    axs[0].set_ylabel("rise of the loss [nats per token]")
+    axs[0].legend(fontsize="x-small")
+    return fig
+
+
+def upturns(table, errors=0):
+    """The kinds whose smallest tenth costs more than the next one, by `errors` standard errors of both together."""
+    found, last = [], table.part.max()
+    for kind, rows in table[table.layer < 0].groupby("kind", sort=False):
+        rows = rows.set_index("part")
+        spread = np.hypot(rows.loss_error[last], rows.loss_error[last - 1]) if errors else 0.0
+        if rows.loss[last] - rows.loss[last - 1] > errors * spread:
+            found.append(kind)
+    return found
+
+
+def fine_tuned(later, around):
+    """What the smallest tenth of a kind is worth for answers: by stage, and taken out before or after fine-tuning.
+
+    Parameters
+    ----------
+    later, around : pandas.DataFrame
+        kind, rise, error and, in the first, stage, in the second, taken (of `nla.fine_tuning.before_and_after`); either
+        may be empty. Bars are two standard errors.
+    """
+    fig, axs = plt.subplots(1, 2, figsize=(10.5, 3.2), sharey=True)
+    kinds = list(dict.fromkeys([*(later.kind if len(later) else ()), *(around.kind if len(around) else ())]))
+    stages = list(dict.fromkeys(later.stage)) if len(later) else []
+    shades = ["black", *list(colors(["", *stages]).values())[1:]]
+    styles = {stage: ("o", shade, stage) for stage, shade in zip(stages, shades, strict=False)}
+    _dots(axs[0], later, "stage", styles, kinds)
+    _dots(axs[1], around, "taken", {name: (*style, TAKEN_LABELS[name]) for name, style in TAKEN.items()}, kinds)
+    axs[0].set(title="at each stage", ylabel="rise of the loss on answers")
+    axs[1].set_title("short fine-tuning")
+    return fig
+
+
+def _dots(ax, table, column, styles, kinds):
+    """Dots with error bars by kind, side by side for each value of `column`: {value: (marker, colour, label)}."""
+    for i, (value, (marker, color, label)) in enumerate(styles.items()):
+        rows = table[table[column] == value] if len(table) else table
+        if len(rows):
+            x = rows.kind.map(kinds.index) + (i - (len(styles) - 1) / 2) * 0.2
+            ax.errorbar(x, rows.rise, 2 * rows.error, fmt=marker, color=color, ms=4, lw=1, label=label)
+    ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
+    ax.set_xticks(range(len(kinds)), kinds, rotation=25, ha="right", rotation_mode="anchor", fontsize="small")
+    if ax.get_legend_handles_labels()[1]:
+        ax.legend(fontsize="x-small")

@@ -1,0 +1,216 @@
+"""What matrices read in running models of every family, and what models lose with parts of their singular values."""
+
+import copy
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+import nla
+from nla import activations, evaluation, fine_tuning, language, surgery
+from nla.recipes import Recipe
+from tests.test_families import CONFIGS, build
+
+TOKENS = torch.randint(0, 50, (6, 14), generator=torch.Generator().manual_seed(0))
+
+
+def family(name):
+    return build(name.split()[0], **CONFIGS[name]).float().eval()
+
+
+def inputs(model, tokens):
+    """{module name: inputs (n, d)} of all modules that hold one matrix, by hooks of this test's own."""
+    found = {}
+
+    def keep(name):
+        return lambda module, args: found.setdefault(name, []).append(args[0].reshape(-1, args[0].shape[-1]))
+
+    modules = {n: m for n, m in model.named_modules() if isinstance(getattr(m, "weight", None), torch.nn.Parameter)}
+    hooks = [m.register_forward_pre_hook(keep(n)) for n, m in modules.items()]
+    with torch.no_grad():
+        model(tokens)
+    for hook in hooks:
+        hook.remove()
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_covariances_of_every_family_are_numpys(name):
+    model = family(name)
+    seen, layout = inputs(model, TOKENS), surgery.in_memory(model)
+    kinds = set()
+    for group, layer, found in activations.covariances(model, TOKENS, at_once=4):
+        for kind in group:
+            x = seen[layout.tensor_name(kind, layer).removesuffix(".weight")].double().numpy()
+            assert found.tokens == len(x) == TOKENS.numel() and found.matrix.dtype == torch.float64
+            scale = np.abs(x).max() ** 2
+            np.testing.assert_allclose(found.mean.numpy(), x.mean(0), atol=1e-6 * scale**0.5)
+            np.testing.assert_allclose(found.matrix.numpy(), np.cov(x.T, bias=True), atol=1e-6 * scale)
+            assert layout.matrix(kind, layer).shape[1] == len(found.mean)
+            kinds.add((kind, layer))
+    assert kinds == {key for key in layout.index if key[1] >= 0}
+
+
+def test_bounded_memory_changes_nothing(model):
+    whole = list(activations.covariances(model, TOKENS))
+    little = list(activations.covariances(model, TOKENS, memory=1))
+    assert len(whole) == len(little) == 8
+    for (kinds, layer, one), (same, place, other) in zip(whole, little, strict=True):
+        assert (kinds, layer) == (same, place)
+        torch.testing.assert_close(one.matrix, other.matrix, rtol=1e-12, atol=1e-12)
+    assert [layer for _, layer, _ in activations.covariances(model, TOKENS, layers=[1])] == [1] * 4
+    assert not any(m._forward_pre_hooks for m in model.modules())
+
+
+def test_overlap_by_hand():
+    rng = np.random.default_rng(0)
+    W, Q = rng.standard_normal((9, 30)), np.linalg.qr(rng.standard_normal((30, 30)))[0]
+    C = Q * np.arange(30, 0, -1) @ Q.T
+    covariance = activations.Covariance(100, torch.zeros(30), torch.from_numpy(C))
+    found = activations.overlap(nla.Matrix("dense", 0, 0, torch.from_numpy(W)), covariance)
+    _, _, Vt = np.linalg.svd(W.astype(np.float32), full_matrices=False)
+    np.testing.assert_allclose(found["overlap"], np.abs(Vt @ Q).max(1), atol=1e-4)
+    np.testing.assert_allclose(found["variance"], np.diag(Vt @ C @ Vt.T) / np.trace(C) * 30, rtol=1e-4)
+    assert found["energy"] == pytest.approx(np.trace(Vt @ C @ Vt.T) / np.trace(C), rel=1e-4)
+    aligned = activations.overlap(
+        nla.Matrix("dense", 0, 0, torch.from_numpy((Q[:, :5] * np.arange(5, 0, -1)).T.copy())), covariance
+    )
+    np.testing.assert_allclose(aligned["overlap"], 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("d", [40, 300])
+def test_random_overlap(d):
+    """Three sigma: above the band 1.35 of 1,000 random vectors, below it no more; 20,000 drawn."""
+    v = torch.randn(d, 20000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    largest = (v / v.norm(dim=0)).abs().amax(0).numpy()
+    low, high = activations.random_overlap(d, d)
+    assert (largest > high).mean() == pytest.approx(0.00135, abs=0.0012)
+    assert (largest < low).mean() < 0.0025
+    assert largest.min() < 1.2 * low
+
+
+def test_rank_of_a_short_text(model):
+    *_, found = next(activations.covariances(model, TOKENS[:1, :5]))
+    assert found.eigenvectors.shape[1] <= 4
+    none = activations.Covariance(3, torch.zeros(4), torch.zeros(4, 4, dtype=torch.float64))
+    assert np.isnan(activations.overlap(nla.Matrix("dense", 0, 0, torch.eye(4)), none)["overlap"]).all()
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "gpt2 narrow", "bert", "llama", "phi3"])
+def test_removing_all_deciles_in_turn_and_putting_them_back_leaves_the_loss_unchanged(name):
+    model = family(name)
+    before, loss = copy.deepcopy(model.state_dict()), evaluation.losses_on(model, FakeBpe(), TOKENS)
+    whole = loss(model)
+    table = surgery.deciles(model, {"loss": loss})
+    assert all(torch.equal(before[n], tensor) for n, tensor in model.state_dict().items())
+    assert np.array_equal(loss(model), whole)
+    kinds = {kind for kind, layer in surgery.in_memory(model).index if layer >= 0}
+    assert len(table) == 10 * len(kinds) and set(table.part) == set(range(1, 11)) and table.loss.abs().max() > 0
+    layout = surgery.in_memory(model)
+    for kind in kinds:  # what was taken out in turn adds up to the matrix
+        matrix = layout.matrix(kind, 1)
+        removed = sum(matrix.values - surgery.without(matrix, part) for part in range(min(10, min(matrix.shape))))
+        torch.testing.assert_close(removed, matrix.values, rtol=1e-4, atol=1e-4)
+
+
+class FakeBpe:
+    def token_to_id(self, token):
+        return 3 if token == "[MASK]" else None
+
+
+def test_deciles_layer_by_layer(model):
+    windows = torch.randint(0, 97, (5, 20), generator=torch.Generator().manual_seed(1))
+    loss = {"loss": lambda m: language.losses(m, windows)}
+    table = surgery.deciles(model, loss, kinds=["value"], parts=(0,), layers=[0, 1])
+    with surgery.replaced(model, {("value", 1): surgery.without(surgery.in_memory(model).matrix("value", 1), 0)}):
+        rise = language.losses(model, windows)
+    rise = rise - language.losses(model, windows)
+    row = table[table.layer == 1].iloc[0]
+    assert row.loss == pytest.approx(rise.mean(), abs=1e-12) and len(table) == 2
+    assert row.loss_error == pytest.approx(rise.std(ddof=1) / 5**0.5, abs=1e-12)
+    assert language.loss(model, windows) == pytest.approx(language.losses(model, windows).mean())
+
+
+def test_masked_loss_is_that_of_the_model_itself():
+    from transformers import AutoModelForMaskedLM
+
+    model = AutoModelForMaskedLM.from_config(family("bert").config).eval()
+    tokens = torch.randint(4, 50, (4, 13), generator=torch.Generator().manual_seed(2))
+    seen = []
+    hook = model.get_input_embeddings().register_forward_pre_hook(lambda m, args: seen.append(args[0].clone()))
+    found = evaluation.masked_losses(model, tokens, mask=3, at_once=3)
+    hook.remove()
+    given = torch.cat(seen)
+    hidden = given != tokens
+    assert (given[hidden] == 3).all() and (hidden.sum(1) == 2).all()
+    with torch.no_grad():
+        expected = model(given, labels=tokens.masked_fill(~hidden, -100)).loss
+    assert found.mean() == pytest.approx(float(expected), rel=1e-5)
+
+
+def with_tokenizer(folder, *more):
+    """The embedded tokenizer in a folder, with further special tokens; how many ids it has."""
+    bpe = Tokenizer.from_file(str(nla.models.DEMO / "tokenizer.json"))
+    bpe.add_special_tokens(list(more))
+    bpe.save(str(folder / "tokenizer.json"))
+    return bpe.get_vocab_size()
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "bert", "llama"])
+def test_a_folder_is_run_on_the_text_or_it_is_said_why_not(name, tmp_path, monkeypatch):
+    settings = CONFIGS[name] | {"vocab_size": 1025, "max_position_embeddings": 40}
+    build(name, **settings).save_pretrained(tmp_path / "m")
+    checkpoint = nla.checkpoints(str(tmp_path / "m"))[0]
+    assert evaluation.running(checkpoint) == (None, "there is no tokenizer.json beside the weights")
+    with_tokenizer(tmp_path / "m", "[MASK]")
+    assert "entries" in evaluation.running(checkpoint, 1e12)[1]
+    text = tmp_path / "text"
+    text.write_text("def f(x):\n    return x\n" * 60)
+    monkeypatch.setenv("TEXT", str(text))
+    now, why = evaluation.running(checkpoint)
+    assert not why and now.windows.shape[1] == 41 and evaluation.texts() == [text.read_text()]
+    assert 3 < now.losses(now.model).mean() < 15 and len(now.losses(now.model)) == len(now.windows)
+    text.write_text("x")
+    assert "shorter" in evaluation.running(checkpoint)[1]
+    with_tokenizer(tmp_path / "m", *(f"<{i}>" for i in range(5)))
+    assert "more tokens" in evaluation.running(checkpoint)[1]
+
+
+def test_a_bert_without_its_head_can_be_read_but_not_scored(tmp_path):
+    family("bert").bert.save_pretrained(tmp_path / "m")
+    shutil.copy(nla.models.DEMO / "tokenizer.json", tmp_path / "m")
+    model = language.headless_model(nla.checkpoints(str(tmp_path / "m"))[0])
+    assert evaluation.losses_on(model, FakeBpe(), TOKENS) is None
+    assert len(activations.overlaps(model, TOKENS)) == 18
+
+
+def test_fine_tuning_with_a_part_taken_out(model):
+    rng = np.random.default_rng(0)
+    examples = [(list(rng.integers(4, 97, 5)), [7, 8, 9, 2]) for _ in range(fine_tuning.TRAINED + 6)]
+    before = copy.deepcopy(model.state_dict())
+    recipe = Recipe(peak=5e-3, steps=6, warmup=1)
+    losses, table = fine_tuning.before_and_after(model, examples, recipe=recipe)
+    again = fine_tuning.before_and_after(model, examples, recipe=recipe)
+    assert losses["after"] < losses["before"] - 0.5 and losses == again[0] and table.equals(again[1])
+    assert all(torch.equal(before[n], tensor) for n, tensor in model.state_dict().items())
+    assert set(table.taken) == {"untuned", "before", "after"} and len(table) == 18 and (table.error >= 0).all()
+    mean = fine_tuning.answer_losses(model, examples[-6:]).mean()
+    assert mean == pytest.approx(losses["before"]) and losses["before"] > 0
+    with pytest.raises(ValueError, match="needs two more"):
+        fine_tuning.before_and_after(model, examples[:5])
+
+
+def test_answers_in_chat_format_and_as_source():
+    bpe = Tokenizer.from_file(str(nla.models.DEMO / "tokenizer.json"))
+    pairs = language.held_out()["pairs"][:4]
+    (prompt, answer), *_ = fine_tuning.sequences(bpe, pairs)
+    assert prompt[0] == 2 and prompt[-1] == 3 and answer[-1] == 0 and bpe.decode(answer[:-1]) == pairs[0][2]
+    assert fine_tuning.sequences(bpe, pairs, most=1) == []
+
+    class Plain:
+        token_to_id, encode = staticmethod(lambda token: None), bpe.encode
+
+    prompt, answer = fine_tuning.sequences(Plain(), pairs)[0]
+    assert bpe.decode(prompt + answer) == f'{pairs[0][0]}\n    """{pairs[0][2]}"""\n'
