@@ -71,10 +71,21 @@ class Stacked(nn.Module):
         self.parts, self.heads = nn.ModuleDict(parts), heads
 
     def forward(self, x):
-        outputs = [part(x) for part in self.parts.values()]
+        return self._stack([part(x) for part in self.parts.values()])
+
+    def _stack(self, outputs):
         if self.heads is None:
             return torch.cat(outputs, dim=-1)
         return torch.stack([y.unflatten(-1, (self.heads, -1)) for y in outputs], dim=-2).flatten(-3)
+
+    @torch.no_grad()
+    def affine(self):
+        """(W, b) of the fused module that this stands for; see `LowRank.affine`."""
+        found = [p.affine() if isinstance(p, LowRank) else (p.weight, p.bias) for p in self.parts.values()]
+        W = self._stack([W.T for W, _ in found]).T
+        if all(b is None for _, b in found):
+            return W, None
+        return W, self._stack([W.new_zeros(len(W)) if b is None else b for W, b in found])
 
 
 class Held(dict):
@@ -122,7 +133,7 @@ def replace(model, ranks, factors=None, bias=None, inner_bias=False, activation=
     """
     for (kind, layer), rank in ranks.items():
         layout = Layout(model.config, Held(model))
-        path, part = _place(layout, kind, layer)
+        path, part = place(layout, kind, layer)
         parent, _, name = path.rpartition(".")
         if part.shared and kind in KINDS:
             if not isinstance(model.get_submodule(path), Stacked):
@@ -145,11 +156,13 @@ def replace(model, ranks, factors=None, bias=None, inner_bias=False, activation=
                 new.down.weight.copy_(down.T if embedding else down)
                 if rest and new.up.bias is not None:
                     new.up.bias.copy_(rest[0])
+        new.made_by = {"kind": kind, "layer": layer, "rank": rank, "bias": new.up.bias is not None,
+                       "inner_bias": inner_bias, "activation": activation}  # fmt: skip
         setattr(model.get_submodule(parent), name, new.train(model.training))
     return model
 
 
-def _place(layout, kind, layer):
+def place(layout, kind, layer):
     """(path of the module, `Part`) of a kind, or of a fused module named as such."""
     parts = {k: p if isinstance(p, Part) else Part(p) for k, p in layout.family.parts.items()}
     fused = {p.module.rpartition(".")[2]: (k, p) for k, p in parts.items() if p.shared}
