@@ -126,15 +126,11 @@ def scaled(experiment, config):
     def in_proportion(number, size):
         return number and max(1, round(number * getattr(config, size) / old[size]))
 
-    changes = [
-        replace(
-            change,
-            rank=in_proportion(change.rank, "hidden_size"),
-            start=in_proportion(change.start, "num_hidden_layers"),
-            stop=in_proportion(change.stop, "num_hidden_layers"),
-        )
-        for change in experiment.changes
-    ]
+    changes = []
+    for change in experiment.changes:
+        rank = in_proportion(change.rank, "hidden_size")
+        start, stop = (in_proportion(n, "num_hidden_layers") for n in (change.start, change.stop))
+        changes.append(replace(change, rank=rank, start=start, stop=stop and max(stop, start + 1)))
     return replace(experiment, changes=tuple(changes), published=None)
 
 
