@@ -97,10 +97,13 @@ def whitened(W, rank, inputs, centred=False):
 
 def whitened_spectrum(W, inputs, centred=False):
     """(s, U) of W S: singular values, descending, (r,), and left singular vectors (m, r); r = min(m, n); float64."""
-    eigenvalues, vectors = torch.linalg.eigh(inputs.centred if centred else inputs.second)
-    product = W.double() @ (vectors * eigenvalues.clamp_min(0).sqrt())  # (m, n)
+    C, W = inputs.centred if centred else inputs.second, W.double()
+    if W.shape[0] <= W.shape[1]:
+        return spectra.short_side(W @ C @ W.T)
+    eigenvalues, vectors = torch.linalg.eigh(C)
+    product = W @ (vectors * eigenvalues.clamp_min(0).sqrt())  # (m, n)
     s, short = spectra.short_side(spectra.gram(product))
-    return s, short if product.shape[0] <= product.shape[1] else spectra.long_side(product, s, short)
+    return s, spectra.long_side(product, s, short)
 
 
 def affine(W, rank, inputs, bias=None):

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from nla import surgery
-from nla.factorisation import truncated, whitened, whitened_spectrum
+from nla.factorisation import truncated, whitened
 from nla.low_rank_calibration import losses, matrices
 from nla.low_rank_models import break_even
 
-FRACTIONS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)  # of the parameters of a matrix
+FRACTIONS = (1 / 8, 1 / 4, 1 / 2)  # of the parameters of a matrix
 
 
 def rank_for(shape, fraction):
@@ -69,17 +69,17 @@ def uniform(shapes, budget):
     return {key: rank_for(shape, fraction) for key, shape in shapes.items()}
 
 
-def spectra_of(model, moments):
-    """{(kind, layer): s} of W S, in which the lost output energy of every rank can be read; see `whitened_spectrum`."""
-    return {key: whitened_spectrum(W, moments[key])[0].cpu().numpy() for key, W in matrices(model, moments).items()}
+def energies(factors, moments):
+    """{(kind, layer): (r,)}: E (a x)^2 of each row a of A, the output energy lost with that rank."""
+    return {key: ((A.double() @ moments[key].second) * A).sum(1).cpu().numpy() for key, (_, A) in factors.items()}
 
 
-def by_energy(spectra, shapes, budget):
-    """The ranks that spend at most `budget` if every matrix may lose the same share of its energy, s^2 summed.
+def by_energy(energies, shapes, budget):
+    """The ranks that spend at most `budget` if every matrix may lose the same share of its output energy.
 
     A matrix that would need its break-even rank or more stays whole: None.
     """
-    tails = {key: np.append(np.cumsum((s**2)[::-1])[::-1], 0.0) / (s**2).sum() for key, s in spectra.items()}
+    tails = {key: np.append(np.cumsum(e[::-1])[::-1], 0.0) / e.sum() for key, e in energies.items()}
 
     def ranks(share):
         found = {key: int(np.argmax(tail <= share)) for key, tail in tails.items()}
@@ -94,32 +94,38 @@ def by_energy(spectra, shapes, budget):
 
 
 def by_sensitivity(table, shapes, budget):
-    """The ranks that spend at most `budget` where the rises of `sensitivity`, added up, are least.
+    """The ranks of `shares_by_sensitivity`; None: whole."""
+    shares = shares_by_sensitivity(table, {key: m * n for key, (m, n) in shapes.items()}, budget)
+    return {key: None if share == 1 else rank_for(shapes[key], share) for key, share in shares.items()}
 
-    The rise is taken as a convex, falling function of what a matrix keeps, so the cheapest steps come first: exact for
-    these curves (Fox 1966, doi:10.1287/opre.14.2.210), which leave out how the errors of matrices act together.
+
+def shares_by_sensitivity(table, sizes, budget):
+    """{(kind, layer): share of its parameters} where `budget` is kept and the rises of `sensitivity` add up to least.
+
+    The rise is taken as a convex, falling function of the share, so that the cheapest steps come first: exact for such
+    curves (Fox 1966, doi:10.1287/opre.14.2.210), which leave out how the errors of matrices act together.
     """
-    steps, kept = [], {}
+    steps, shares = [], {}
     for key, rows in table.groupby(["kind", "layer"], sort=False):
-        size = held_by(shapes[key], None)
-        points = [(size, 0.0), *sorted(zip(rows.fraction * size, rows.rise.clip(lower=0), strict=True), reverse=True)]
-        kept[key], place = size, 0
-        while place < len(points) - 1:  # the lower convex hull, from the whole matrix downwards
-            slopes = [(y - points[place][1]) / (points[place][0] - x) for x, y in points[place + 1 :]]
-            best = len(slopes) - 1 - int(np.argmin(slopes[::-1]))
-            steps.append((slopes[best], len(steps), key, points[place][0], points[place + 1 + best][0]))
-            place += 1 + best
-    spent = sum(kept.values())
-    for _, _, key, before, after in sorted(steps):
+        rows = rows.sort_values("fraction", ascending=False)
+        x, y = np.r_[1.0, rows.fraction], np.r_[0.0, rows.rise.clip(lower=0)]
+        shares[key], place = 1.0, 0
+        while place < len(x) - 1:  # the lower convex hull, from the whole matrix downwards
+            slopes = (y[place + 1 :] - y[place]) / (x[place] - x[place + 1 :])
+            best = place + 1 + len(slopes) - 1 - int(np.argmin(slopes[::-1]))
+            steps.append((slopes[best - place - 1] / sizes[key], len(steps), key, x[best]))
+            place = best
+    spent = sum(sizes.values())
+    for _, _, key, share in sorted(steps):
         if spent <= budget:
             break
-        kept[key] = max(after, before - (spent - budget))
-        spent -= before - kept[key]
-    sizes = {key: held_by(shapes[key], None) for key in kept}
-    return {key: None if k == sizes[key] else rank_for(shapes[key], k / sizes[key]) for key, k in kept.items()}
+        new = max(share, shares[key] - (spent - budget) / sizes[key])
+        spent -= (shares[key] - new) * sizes[key]
+        shares[key] = new
+    return shares
 
 
-def budgets(model, factors, spectra, table, windows, shares=(0.9, 0.75, 0.6, 0.45, 0.3), plain=None):
+def budgets(model, factors, energies, table, windows, shares=(0.85, 0.65, 0.45, 0.3), plain=None):
     """Loss of the whole model, all its matrices but the embeddings replaced, by what is kept of them and how.
 
     Parameters
@@ -139,7 +145,7 @@ def budgets(model, factors, spectra, table, windows, shares=(0.9, 0.75, 0.6, 0.4
         ways = {
             "truncated SVD, uniform": (plain, uniform(shapes, share * total)),
             "whitened, uniform": (factors, uniform(shapes, share * total)),
-            "whitened, by energy": (factors, by_energy(spectra, shapes, share * total)),
+            "whitened, by energy": (factors, by_energy(energies, shapes, share * total)),
             "whitened, by sensitivity": (factors, by_sensitivity(table, shapes, share * total)),
         }
         for way, (chosen, ranks) in ways.items():

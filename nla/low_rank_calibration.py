@@ -1,43 +1,66 @@
 """A language model ready to be compressed: its text, its losses window by window, what its layers are given."""
 
 import numpy as np
+import pandas as pd
 import torch
 
-from nla import language, low_rank
-from nla.factorisation import Inputs
+from nla import language, low_rank, nulls
+from nla.factorisation import Inputs, compare
 from nla.layout import Layout
+from nla.low_rank_models import break_even, parameters, skeleton
 
 LARGEST = 2e8  # parameters, beyond which hundreds of evaluations are no matter for a processor
 
 
-def ready(checkpoint, length=256):
-    """(model, calibration, held_out), or (None, None, None) and why not, printed: for what needs text.
+def sound(ladder):
+    """(checkpoint, model): the last of `ladder` without NaN and its transformers model; on the GPU if there is one.
 
-    The model in float32, and token windows of excerpts of two halves of the files of `language.held_out`, (n, length +
-    1): nothing that serves to fit serves to judge. On the GPU if there is one.
+    The model is None where there is no such checkpoint, or it is too large for what follows; why is printed.
     """
-    bpe = language.tokenizer(checkpoint)
+    from transformers import AutoConfig
+
+    cuda, reason = torch.cuda.is_available(), "no checkpoint is without NaN"
+    for checkpoint in ladder[::-1]:
+        count = parameters(skeleton(AutoConfig.from_pretrained(checkpoint.path)))
+        if count > LARGEST and not cuda:
+            return _not(
+                f"{count:,} parameters are too many for hundreds of evaluations without a GPU", ladder[-1], None
+            )
+        try:
+            model = language.language_model(checkpoint)
+        except ValueError as error:
+            return _not(str(error).partition(": ")[2], ladder[-1], None)
+        if all(bool(p.isfinite().all()) for p in model.parameters()):
+            config = model.config
+            if model._supports_sdpa and not getattr(config, "attn_logit_softcapping", None):
+                model.set_attn_implementation("sdpa")  # the same numbers, in a third of the time
+            return checkpoint, model.to("cuda" if cuda else "cpu")
+    return _not(reason, ladder[-1], None)
+
+
+def text(checkpoint, model, length=256):
+    """(calibration, held_out): token windows (n, length + 1) of two halves of the files of `language.held_out`.
+
+    Nothing that serves to fit serves to judge. (None, None) where there can be none; why is printed.
+    """
+    if model is None:
+        return None, None
+    bpe, config = language.tokenizer(checkpoint), model.config
     if bpe is None:
-        return _not("there is no tokenizer.json beside the weights")
-    model = language.language_model(checkpoint)
-    config, device = model.config, "cuda" if torch.cuda.is_available() else "cpu"
+        return _not("there is no tokenizer.json beside the weights", None, None)
     if bpe.get_vocab_size() > config.vocab_size:
-        return _not(f"tokenizer.json has {bpe.get_vocab_size():,} tokens, the model {config.vocab_size:,}")
+        return _not(f"tokenizer.json has {bpe.get_vocab_size()} tokens, the model {config.vocab_size}", None, None)
     if config.model_type == "bert":
-        return _not("it does not predict the next token")
-    if device == "cpu" and model.num_parameters() > LARGEST:
-        return _not(f"{model.num_parameters():,} parameters are too many for hundreds of evaluations without a GPU")
-    if model._supports_sdpa and not getattr(config, "attn_logit_softcapping", None):
-        model.set_attn_implementation("sdpa")  # the same numbers, in a third of the time
+        return _not("a BERT does not predict the next token", None, None)
     source = language.held_out()["source"]
-    length = min(length, getattr(config, "max_position_embeddings", length))
+    length = min(length, getattr(config, "max_position_embeddings", None) or length)
     halves = (source[: len(source) // 2], source[len(source) // 2 :])
-    return model.to(device), *(language.windows(bpe, half, length).to(device) for half in halves)
+    return tuple(language.windows(bpe, half, length).to(model.device) for half in halves)
 
 
-def _not(reason):
-    print("What needs text is not done:", reason)
-    return None, None, None
+def _not(reason, *result):
+    print("What needs the model to run on text is not done:", reason)
+    return result
 
 
 @torch.no_grad()
@@ -112,3 +135,23 @@ def matrices(model, keys=None):
     held = low_rank.Held(model)
     layout = Layout(model.config, held)
     return {key: layout.weight(*key).detach() for key in keys or low_rank.linears(model)}
+
+
+def compare_methods(model, fit, held_out, keys, shares=(0.1, 0.25, 0.5, 0.75, 1.0, 1.2)):
+    """`factorisation.compare` for some matrices, fitted to the moments `fit` and judged on `held_out`, both by key.
+
+    Returns
+    -------
+    pandas.DataFrame
+        matrix ("kind, layer"), method, rank, relative (rank / break-even), weights, outputs (errors), random (error
+        in the weights of a truncated random matrix of that shape, by the Marchenko-Pastur law).
+    """
+    tables = []
+    for key, W in matrices(model, keys).items():
+        even = break_even(W.shape)
+        ranks = sorted({min(max(1, int(share * even)), *W.shape) for share in shares})
+        energy = nulls.mp_spectrum(*W.shape) ** 2
+        random = {r: float((energy[r:].sum() / energy.sum()) ** 0.5) for r in ranks}
+        table = pd.DataFrame(compare(W, ranks, fit[key], held_out[key])).assign(matrix=f"{key[0]}, layer {key[1]}")
+        tables.append(table.assign(relative=table["rank"] / even, random=table["rank"].map(random)))
+    return pd.concat(tables, ignore_index=True)

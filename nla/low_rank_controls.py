@@ -3,7 +3,7 @@
 import pandas as pd
 import torch
 
-from nla import surgery
+from nla import low_rank, surgery
 from nla.factorisation import truncated, whitened
 from nla.low_rank_calibration import input_moments, interval, losses, matrices
 from nla.low_rank_regression import MISTRAL, MLP
@@ -12,7 +12,7 @@ RANK = 16 / MISTRAL["hidden_size"]  # of the hidden size, as there
 DEPTH = 17 / MISTRAL["num_hidden_layers"]
 
 
-def controls(model, fit, held_out, rank=None):
+def controls(model, fit, held_out, rank=None, layers=None):
     """Losses, window by window, when the MLP of one layer is replaced, for each layer and way.
 
     Parameters
@@ -29,7 +29,7 @@ def controls(model, fit, held_out, rank=None):
         (n,) of the model as it is.
     """
     whole, rows = losses(model, held_out), []
-    keys = [key for key in matrices(model) if key[0] in MLP]
+    keys = low_rank.linears(model, MLP, layers)
     moments = input_moments(model, fit, keys)
     hidden = model.config.hidden_size
     rank = rank or max(1, round(RANK * hidden))
@@ -49,6 +49,11 @@ def controls(model, fit, held_out, rank=None):
             row = {"layer": layer, "way": way, "rank": rank, "mean": mean, "low": low, "high": high, "losses": found}
             rows.append(row)
     return pd.DataFrame(rows), whole
+
+
+def middle(model):
+    """The layer as deep in `model` as 17, whose MLP the seed replaced, is in Mistral-7B."""
+    return int(DEPTH * model.config.num_hidden_layers)
 
 
 def _product(factors):

@@ -11,6 +11,8 @@ import pandas as pd
 import torch
 
 from nla import low_rank
+from nla.factorisation import Inputs, affine, errors, regression
+from nla.low_rank_calibration import inputs, matrices
 from nla.low_rank_models import parameters, skeleton
 
 MISTRAL = {  # config.json of Open-Orca/Mistral-7B-OpenOrca; mistralai/Mistral-7B-v0.1 has 32,000 tokens, else the same
@@ -42,6 +44,68 @@ def mistral_table(rank=16):
         low_rank.replace(model, dict.fromkeys(keys, rank))
         rows.append({"replaced": name, "counted": parameters(model), "printed": printed})
     return pd.DataFrame(rows)
+
+
+def one_prompt(model, windows, steps, length=82, rank=64):
+    """Experiment 1: the MLP's first matrix from 82 tokens by two pairs of factors of rank 64, in three layers.
+
+    At most 82 inputs are independent, and the factors have rank 128, so that a residual of 0 is always possible.
+
+    Returns
+    -------
+    pandas.DataFrame
+        step, layer, residual (over the sum of squares), rate ("constant", as in the seed, or "falling to 0").
+    pandas.DataFrame
+        layer, and the residual of the closed form at ranks 128, 82 and 41.
+    """
+    keys = _first(model)
+    keys = [keys[i] for i in sorted({0, len(keys) // 2, len(keys) - 1})]
+    X, W = inputs(model, windows[:1, :length], keys), matrices(model, keys)
+    X, Y = torch.stack([X[key] for key in keys]), torch.stack([X[key] @ W[key].T for key in keys])
+    whole = Y.double().square().sum((1, 2)).cpu().numpy()
+    tables = [
+        trained(X, Y, rank, steps, decay=rate != "constant").assign(rate=rate) for rate in ("constant", "falling to 0")
+    ]
+    table = pd.concat(tables)
+    table["residual"] /= whole[table.layer]
+    table["layer"] = [keys[place][1] for place in table.layer]
+    rows = [
+        {"layer": key[1]} | {f"rank {r}": regression(x, y, r)[1] / s for r in (2 * rank, length, length // 2)}
+        for key, x, y, s in zip(keys, X, Y, whole, strict=True)
+    ]
+    return table, pd.DataFrame(rows)
+
+
+def many_prompts(model, fit, held_out, steps, rates=((1e-5, "1e-5"), (1e-3, "1e-3, falling to 0"))):
+    """Experiment 2: the same in one layer, from many prompts at half the rank, one prompt a step, gradients clipped.
+
+    Returns
+    -------
+    pandas.DataFrame
+        step, rate, relative: root of the residual over the sum of squares, on `held_out`.
+    float
+        The same for `factorisation.affine`, the closed form with a bias.
+    """
+    keys = _first(model)
+    key = keys[int(len(keys) * 15 / MISTRAL["num_hidden_layers"])]
+    W = matrices(model, [key])[key]
+    X, test = (inputs(model, windows[:, :-1], [key])[key] for windows in (fit, held_out))
+    rank, moments = max(1, min(W.shape) // 4), Inputs.of(test)
+    Y, wanted = (x @ W.T for x in (X, test))
+    found = []
+    for lr, name in rates:
+        options = {"decay": "falling" in name, "batch": fit.shape[1] - 1, "clip": 1.0}
+        one = trained(X[None], Y[None], rank, steps, lr, held_out=(test[None], wanted[None]), **options)
+        one["relative"] = (one.residual / float(wanted.double().square().sum())) ** 0.5
+        found.append(one.assign(rate=name))
+    closed = errors(W, affine(W, 2 * rank, Inputs.of(X)), moments)["outputs"]
+    return pd.concat(found), closed
+
+
+def _first(model):
+    """[(kind, layer)] of what the seed took, the gate, or, without one, W1."""
+    kinds = {kind for kind, _ in low_rank.linears(model)}
+    return low_rank.linears(model, ["gate" if "gate" in kinds else "dense_h_to_4h"])
 
 
 def trained(X, Y, rank, steps, lr=1e-3, decay=False, batch=None, clip=None, held_out=None, seed=0):
