@@ -5,18 +5,20 @@ import torch
 
 from nla import low_rank, surgery
 from nla.factorisation import truncated, whitened
-from nla.low_rank_calibration import input_moments, interval, losses, matrices
+from nla.low_rank_calibration import interval, losses, matrices
 from nla.low_rank_regression import MISTRAL, MLP
 
 RANK = 16 / MISTRAL["hidden_size"]  # of the hidden size, as there
 DEPTH = 17 / MISTRAL["num_hidden_layers"]
 
 
-def controls(model, fit, held_out, rank=None, layers=None):
+def controls(model, moments, held_out, rank=None, layers=None):
     """Losses, window by window, when the MLP of one layer is replaced, for each layer and way.
 
     Parameters
     ----------
+    moments : dict
+        Of `low_rank_calibration.input_moments`, for whitening.
     rank : int, optional
         Of each of its matrices; None: as much of the hidden size as rank 16 is in Mistral-7B, at least 1.
 
@@ -30,7 +32,6 @@ def controls(model, fit, held_out, rank=None, layers=None):
     """
     whole, rows = losses(model, held_out), []
     keys = low_rank.linears(model, MLP, layers)
-    moments = input_moments(model, fit, keys)
     hidden = model.config.hidden_size
     rank = rank or max(1, round(RANK * hidden))
     generator = torch.Generator().manual_seed(0)
@@ -66,24 +67,22 @@ def _random(W, rank, generator):
     return (B @ A * (torch.linalg.norm(W) / torch.linalg.norm(B @ A)).cpu()).to(W.device)
 
 
-def by_samples(teacher, student, counts=None):
-    """How the loss of two models and their difference settle with the number of windows, with 95 % intervals.
+def by_samples(whole, table):
+    """How the loss differences of `controls` settle with the number of windows, `whole` (n,) being of the whole model.
 
     Returns
     -------
     pandas.DataFrame
-        windows, what ("teacher", "student", "difference"), mean, low, high. The difference is paired.
+        way, windows, mean, low, high: paired, with 95 % bootstrap intervals.
     """
-    counts = counts or sorted({2**i for i in range(2, 20) if 2**i < len(teacher)} | {len(teacher)})
-    rows = []
-    for n in counts:
-        parts = {"teacher": teacher[:n], "student": student[:n], "difference": (student - teacher)[:n]}
-        for what, values in parts.items():
-            mean, low, high = interval(values)
-            rows.append({"windows": n, "what": what, "mean": mean, "low": low, "high": high})
+    counts, rows = sorted({2**i for i in range(2, 20) if 2**i < len(whole)} | {len(whole)}), []
+    for row in table.itertuples():
+        for n in counts:
+            mean, low, high = interval((row.losses - whole)[:n])
+            rows.append({"way": row.way, "windows": n, "mean": mean, "low": low, "high": high})
     return pd.DataFrame(rows)
 
 
-def windows_needed(teacher, student, difference):
+def windows_needed(whole, replaced, difference):
     """How many windows it takes until a paired difference of this size is 1.96 standard errors from 0."""
-    return float((1.96 * (student - teacher).std(ddof=1) / difference) ** 2)
+    return float((1.96 * (replaced - whole).std(ddof=1) / difference) ** 2)

@@ -5,10 +5,10 @@ import copy
 import pandas as pd
 import torch
 
-from nla import low_rank, models
+from nla import language, low_rank, models
 from nla.factorisation import truncated, whitened
 from nla.low_rank_budgets import all_factors, loss_at, rank_for
-from nla.low_rank_calibration import input_moments, losses, matrices
+from nla.low_rank_calibration import input_moments, losses, matrices, running
 
 AT_ONCE, IN_TURN, CALIBRATED = "whitened, at once", "whitened, in turn", "in turn, calibrated"
 
@@ -75,22 +75,22 @@ def calibrate(student, teacher, windows, steps, lr=1e-3, batch=4, seed=0):
     return student
 
 
-def through_training(ladder, load, fit, held_out, fraction=0.25):
+def through_training(ladder, fit, held_out, fraction=0.25):
     """How much the loss rises at each checkpoint when its matrices keep `fraction` of their parameters.
 
-    Parameters
-    ----------
-    load : function
-        checkpoint -> its model.
+    Checkpoints with NaN are left out.
 
     Returns
     -------
     pandas.DataFrame
-        step, what (a kind, in all layers, or "all"), way ("truncated SVD", "whitened"), loss, rise.
+        step, what (a kind, in all layers, or "all"), way ("truncated SVD", "whitened"), loss, rise, whole (the loss of
+        the model as it is).
     """
     rows = []
     for checkpoint in ladder:
-        model = load(checkpoint)
+        model = running(language.language_model(checkpoint))
+        if not all(bool(p.isfinite().all()) for p in model.parameters()):
+            continue
         whole = losses(model, held_out).mean()
         ways = {"truncated SVD": all_factors(model), "whitened": all_factors(model, input_moments(model, fit))}
         for way, factors in ways.items():

@@ -36,7 +36,7 @@ def methods(table):
             for method, part in rows.groupby("method", sort=False):
                 ax.plot(part.relative, part[column], styles[method], color=colors[method], lw=1.6, label=method)
             ax.axvline(1, color="0.3", lw=0.8, ls="--")
-            ax.set_ylim(0, None)
+            ax.set_ylim(0, 1)
         part = rows[rows.method == rows.method.iloc[0]]
         top.plot(part.relative, part.random, color=figures.GREY, lw=2.5, zorder=0, label="random matrix, truncated")
         top.set_title(name, fontsize="medium")
@@ -84,11 +84,11 @@ def regression(first, second, closed):
 def controls(samples, table, shown):
     """Left: loss difference against the number of windows. Right: by layer and way; 95 % intervals in both.
 
-    `samples`: of `low_rank_controls.by_samples`, with a column way; `shown`: the layer they are of.
+    `samples`: of `low_rank_controls.by_samples`; `shown`: the layer they are of.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.7), width_ratios=(1, 1.25))
     colors = dict(zip(dict.fromkeys(table.way), (*sns.color_palette("Dark2", 2)[::-1], "0.62", "black"), strict=False))
-    for i, (way, rows) in enumerate(samples[samples.what == "difference"].groupby("way", sort=False)):
+    for i, (way, rows) in enumerate(samples.groupby("way", sort=False)):
         x = rows.windows * 1.06 ** (i - 1.5)
         left.errorbar(x, rows["mean"], _bars(rows), fmt="o-", ms=4, lw=1.2, color=colors[way], label=way)
     left.axhline(0, color="0.3", lw=0.8)
