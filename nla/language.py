@@ -156,6 +156,20 @@ def tokenizer(checkpoint):
     return Tokenizer.from_file(path)
 
 
+def configuration(checkpoint):
+    """The transformers configuration of a checkpoint; of one on the Hub config.json alone is fetched."""
+    from huggingface_hub import hf_hub_download
+    from transformers import AutoConfig
+
+    if checkpoint.repo is None:
+        places = (checkpoint.folder / "config.json", checkpoint.folder.parent / "config.json")
+        path = next((place for place in places if place.is_file()), places[0])
+    else:
+        what = f"the configuration of {checkpoint.repo}"
+        path = patiently(what, lambda: hf_hub_download(checkpoint.repo, "config.json", revision=checkpoint.commit))
+    return AutoConfig.from_pretrained(path)
+
+
 def windows(bpe, texts, length=256):
     """`texts` one after the other as token ids, cut into (n, length + 1); neighbours share a token."""
     ids = [i for text in texts for i in bpe.encode(text, add_special_tokens=False).ids]

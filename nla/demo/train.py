@@ -20,8 +20,9 @@ import torch
 import transformers
 from safetensors.torch import save_file
 from tqdm.auto import tqdm
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
+from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
+from nla.families import FAMILIES
 from nla.recipes import SMALL, Recipe
 
 RECIPE = Recipe(peak=2e-3, steps=4000, warmup=40)
@@ -82,10 +83,9 @@ def token_windows(bpe, texts):
     return stream.unfold(0, CONTEXT + 1, CONTEXT)  # (count, context + 1), neighbours share one token
 
 
-def new_model(seed):
-    """GPT-NeoX with small_init and wang_init (transformers' own default is neither), biases 0, LayerNorms 1."""
-    torch.manual_seed(seed)
-    config = GPTNeoXConfig(
+def shape():
+    """The configuration of the embedded model."""
+    return GPTNeoXConfig(
         **SHAPE,
         max_position_embeddings=CONTEXT,
         rotary_pct=0.25,
@@ -96,16 +96,24 @@ def new_model(seed):
         eos_token_id=0,
         pad_token_id=1,
     )
-    model = GPTNeoXForCausalLM(config)
+
+
+def new_model(seed, config=None):
+    """The model of `config`, or GPT-NeoX in the shape above, with small_init and wang_init, which transformers lacks.
+
+    Biases are 0 and norms are 1, in whatever form the family stores that.
+    """
+    config = config or shape()
+    torch.manual_seed(seed)
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     hidden, layers = config.hidden_size, config.num_hidden_layers
     std = {k: RECIPE.initial_std(k, hidden, layers) for k in ("dense", SMALL[0])}
+    parts = FAMILIES[config.model_type].parts
+    writers = tuple(f".{getattr(parts[k], 'module', parts[k])}.weight" for k in ("dense", "dense_4h_to_h"))
     with torch.no_grad():
         for name, p in model.named_parameters():
             if p.ndim == 2:
-                writer = name.endswith(("attention.dense.weight", "dense_4h_to_h.weight"))
-                p.normal_(0, std["dense" if writer else SMALL[0]])
-            else:
-                p.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
+                p.normal_(0, std["dense" if name.endswith(writers) else SMALL[0]])
     return model
 
 

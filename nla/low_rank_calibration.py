@@ -1,0 +1,160 @@
+"""A language model ready to be compressed: its text, its losses window by window, what its layers are given."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from nla import language, low_rank, nulls
+from nla.factorisation import Inputs, compare
+from nla.layout import Layout
+from nla.low_rank_models import break_even, parameters, skeleton
+
+LARGEST = 2e8  # parameters, beyond which hundreds of evaluations are no matter for a processor
+
+
+def sound(ladder):
+    """(checkpoint, model): the last of `ladder` without NaN and its transformers model; on the GPU if there is one.
+
+    The model is None where there is no such checkpoint, or it is too large for what follows; why is printed.
+    """
+    from transformers import AutoConfig
+
+    for checkpoint in ladder[::-1]:
+        count = parameters(skeleton(AutoConfig.from_pretrained(checkpoint.path)))
+        if count > LARGEST and not torch.cuda.is_available():
+            return _not(
+                f"{count:,} parameters are too many for hundreds of evaluations without a GPU", ladder[-1], None
+            )
+        try:
+            model = language.language_model(checkpoint)
+        except ValueError as error:
+            return _not(str(error).partition(": ")[2], ladder[-1], None)
+        if all(bool(p.isfinite().all()) for p in model.parameters()):
+            return checkpoint, running(model)
+    return _not("no checkpoint is without NaN", ladder[-1], None)
+
+
+def running(model):
+    """`model` made ready for many evaluations: faster attention where it has it, on the GPU if there is one."""
+    if model._supports_sdpa and not getattr(model.config, "attn_logit_softcapping", None):
+        model.set_attn_implementation("sdpa")  # the same numbers, in a third of the time
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def text(checkpoint, model, length=256):
+    """(calibration, held_out): token windows (n, length + 1) of two halves of the files of `language.held_out`.
+
+    Nothing that serves to fit serves to judge. (None, None) where there can be none; why is printed.
+    """
+    if model is None:
+        return None, None
+    bpe, config = language.tokenizer(checkpoint), model.config
+    if bpe is None:
+        return _not("there is no tokenizer.json beside the weights", None, None)
+    if bpe.get_vocab_size() > config.vocab_size:
+        return _not(f"tokenizer.json has {bpe.get_vocab_size()} tokens, the model {config.vocab_size}", None, None)
+    if config.model_type == "bert":
+        return _not("a BERT does not predict the next token", None, None)
+    source = language.held_out()["source"]
+    length = min(length, getattr(config, "max_position_embeddings", None) or length)
+    halves = (source[: len(source) // 2], source[len(source) // 2 :])
+    return tuple(language.windows(bpe, half, length).to(model.device) for half in halves)
+
+
+def _not(reason, *result):
+    print("What needs the model to run on text is not done:", reason)
+    return result
+
+
+@torch.no_grad()
+def losses(model, windows, at_once=8):
+    """Mean cross-entropy of `model` on each of `windows` of token ids (n, length + 1): (n,) float64 NumPy, in nats."""
+    found = []
+    for part in windows.split(at_once):
+        logits = model(part[:, :-1], use_cache=False).logits.float()
+        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), part[:, 1:], reduction="none")
+        found.append(each.double().mean(1).cpu())
+    return torch.cat(found).numpy()
+
+
+def interval(values, level=0.95, samples=2000, seed=0):
+    """(mean, low, high): the mean of `values` (n,) and the percentile bootstrap interval of it; Efron 1979."""
+    drawn = np.random.default_rng(seed).integers(0, len(values), (samples, len(values)))
+    low, high = np.quantile(values[drawn].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    return float(values.mean()), float(low), float(high)
+
+
+@torch.no_grad()
+def input_moments(model, windows, keys=None, at_once=8):
+    """What each matrix is given on `windows`: {(kind, layer): Inputs}, of `keys` or of all but the embeddings.
+
+    Summed in float64 while the model runs; matrices that read the same share one.
+    """
+    layout = Layout(model.config, low_rank.Held(model))
+    paths = {key: low_rank.place(layout, *key)[0] for key in keys or low_rank.linears(model)}
+    sums, source, last = {}, {}, {"x": None}
+
+    def before(path):
+        def hook(module, args):
+            if args[0] is not last["x"]:
+                last.update(x=args[0], path=path)
+                x = args[0].detach().flatten(0, -2).double()
+                parts = (x.T @ x, x.sum(0), x.abs().sum(0), len(x))
+                sums[path] = tuple(a + b for a, b in zip(sums[path], parts, strict=True)) if path in sums else parts
+            source[path] = last["path"]
+
+        return hook
+
+    hooks = [model.get_submodule(path).register_forward_pre_hook(before(path)) for path in set(paths.values())]
+    try:
+        for part in windows.split(at_once):
+            model(part[:, :-1], use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    moments = {path: Inputs(a / n, b / n, c / n, n) for path, (a, b, c, n) in sums.items()}
+    return {key: moments[source[path]] for key, path in paths.items()}
+
+
+@torch.no_grad()
+def inputs(model, tokens, keys):
+    """{(kind, layer): (N, n)}: what matrices are given for `tokens` (batch, length), all positions."""
+    layout, found = Layout(model.config, low_rank.Held(model)), {}
+    hooks = []
+    for key in keys:
+        module = model.get_submodule(low_rank.place(layout, *key)[0])
+        keep = lambda module, args, key=key: found.update({key: args[0].detach().flatten(0, -2)})  # noqa: E731
+        hooks.append(module.register_forward_pre_hook(keep))
+    try:
+        model(tokens, use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def matrices(model, keys=None):
+    """{(kind, layer): (out, in)}: the matrices of a model in memory, of `keys` or of all but the embeddings."""
+    held = low_rank.Held(model)
+    layout = Layout(model.config, held)
+    return {key: layout.weight(*key).detach() for key in keys or low_rank.linears(model)}
+
+
+def compare_methods(model, fit, held_out, keys, shares=(0.1, 0.25, 0.5, 0.75, 1.0, 1.2)):
+    """`factorisation.compare` for some matrices, fitted to the moments `fit` and judged on `held_out`, both by key.
+
+    Returns
+    -------
+    pandas.DataFrame
+        matrix ("kind, layer"), method, rank, relative (rank / break-even), weights, outputs (errors), random (error
+        in the weights of a truncated random matrix of that shape, by the Marchenko-Pastur law).
+    """
+    tables = []
+    for key, W in matrices(model, keys).items():
+        even = break_even(W.shape)
+        ranks = sorted({min(max(1, int(share * even)), *W.shape) for share in shares})
+        energy = nulls.mp_spectrum(*W.shape) ** 2
+        random = {r: float((energy[r:].sum() / energy.sum()) ** 0.5) for r in ranks}
+        table = pd.DataFrame(compare(W, ranks, fit[key], held_out[key])).assign(matrix=f"{key[0]}, layer {key[1]}")
+        tables.append(table.assign(relative=table["rank"] / even, random=table["rank"].map(random)))
+    return pd.concat(tables, ignore_index=True)

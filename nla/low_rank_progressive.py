@@ -1,0 +1,109 @@
+"""Low-rank factors through depth and through training: layers replaced one after the other, and every checkpoint."""
+
+import copy
+
+import pandas as pd
+import torch
+
+from nla import language, low_rank, models
+from nla.factorisation import truncated, whitened
+from nla.low_rank_budgets import all_factors, loss_at, rank_for
+from nla.low_rank_calibration import input_moments, losses, matrices, running
+
+AT_ONCE, IN_TURN, CALIBRATED = "whitened, at once", "whitened, in turn", "in turn, calibrated"
+
+
+def progressive(model, fit, held_out, fraction=0.5, steps=10, lr=1e-3, batch=4):
+    """Held-out loss while layers are replaced from the first to the last, by four ways of finding the factors.
+
+    Plain truncation; whitening by what the layers of the whole model are given; by what they are given once those
+    below are replaced; and that with `steps` steps of Adam on all factors so far after each layer, which lessen the
+    divergence of the model's predictions from the whole model's on `fit`. All else stays as it is.
+
+    Parameters
+    ----------
+    fraction : float
+        Of the parameters of each matrix.
+
+    Returns
+    -------
+    pandas.DataFrame
+        way, layers (how many are replaced), loss.
+    """
+    keys = low_rank.linears(model)
+    shapes = {key: tuple(W.shape) for key, W in matrices(model).items()}
+    before, rows = input_moments(model, fit), []
+    for way in ("truncated SVD", AT_ONCE, IN_TURN, CALIBRATED):
+        student = copy.deepcopy(model)
+        rows.append({"way": way, "layers": 0, "loss": losses(student, held_out).mean()})
+        for count, layer in enumerate(dict.fromkeys(layer for _, layer in keys), 1):
+            here = [key for key in keys if key[1] == layer]
+            moments = before if way == AT_ONCE else input_moments(student, fit, here) if way != "truncated SVD" else {}
+
+            def factors(W, rank, key, moments=moments):
+                return whitened(W, rank, moments[key]) if moments else truncated(W, rank)
+
+            low_rank.replace(student, {key: rank_for(shapes[key], fraction) for key in here}, factors)
+            if way == CALIBRATED:
+                calibrate(student, model, fit, steps, lr, batch, seed=layer)
+            rows.append({"way": way, "layers": count, "loss": losses(student, held_out).mean()})
+    return pd.DataFrame(rows)
+
+
+def calibrate(student, teacher, windows, steps, lr=1e-3, batch=4, seed=0):
+    """Train the low-rank factors of `student`, and nothing else, towards the predictions of `teacher`; in place.
+
+    The divergence KL(teacher || student), per token, on `batch` windows at a step, drawn with `seed`; Adam, its rate
+    falling linearly to 0.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    student.requires_grad_(False)
+    trained = [p for m in student.modules() if isinstance(m, low_rank.LowRank) for p in m.parameters()]
+    for parameter in trained:
+        parameter.requires_grad_(True)
+    optimizer = torch.optim.Adam(trained, lr=lr)
+    for step in range(steps):
+        optimizer.param_groups[0]["lr"] = lr * (1 - step / steps)
+        tokens = windows[torch.randint(len(windows), (batch,), generator=generator), :-1]
+        with torch.no_grad():
+            wanted = teacher(tokens, use_cache=False).logits.float().log_softmax(-1)
+        found = student(tokens, use_cache=False).logits.float().log_softmax(-1)
+        loss = (wanted.exp() * (wanted - found)).sum(-1).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return student
+
+
+def through_training(ladder, fit, held_out, fraction=0.25):
+    """How much the loss rises at each checkpoint when its matrices keep `fraction` of their parameters.
+
+    Checkpoints with NaN are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        step, what (a kind, in all layers, or "all"), way ("truncated SVD", "whitened"), loss, rise, whole (the loss of
+        the model as it is).
+    """
+    rows = []
+    for checkpoint in ladder:
+        model = running(language.language_model(checkpoint))
+        if not all(bool(p.isfinite().all()) for p in model.parameters()):
+            continue
+        whole = losses(model, held_out).mean()
+        ways = {"truncated SVD": all_factors(model), "whitened": all_factors(model, input_moments(model, fit))}
+        for way, factors in ways.items():
+            ranks = {key: rank_for((len(B), A.shape[1]), fraction) for key, (B, A) in factors.items()}
+            kinds = dict.fromkeys(kind for kind, _ in ranks) if way == "whitened" else {}
+            parts = {"all": ranks} | {k: {key: r for key, r in ranks.items() if key[0] == k} for k in kinds}
+            for what, chosen in parts.items():
+                loss = loss_at(model, factors, chosen, held_out)
+                row = {"step": checkpoint.step, "what": what, "way": way, "loss": loss, "rise": loss - whole}
+                rows.append(row | {"whole": whole})
+    return pd.DataFrame(rows)
+
+
+def chosen(ladder):
+    """About ten checkpoints, evenly spaced in log(step + 1), the last among them."""
+    return models.choose(ladder, "log")[::-2][::-1]
