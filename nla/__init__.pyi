@@ -16,6 +16,12 @@ from . import (
     figures as figures,
 )
 from . import (
+    galore as galore,
+)
+from . import (
+    galore_tables as galore_tables,
+)
+from . import (
     literature as literature,
 )
 from . import (
@@ -29,6 +35,12 @@ from . import (
 )
 from . import (
     printed as printed,
+)
+from . import (
+    quadratures as quadratures,
+)
+from . import (
+    sketch as sketch,
 )
 from . import (
     stages as stages,
@@ -123,6 +135,8 @@ from .measures.norms import lp_norm as lp_norm
 from .measures.norms import random_lp_norm as random_lp_norm
 from .measures.norms import random_norms as random_norms
 from .measures.power_law import random_alpha as random_alpha
+from .measures.sketch_errors import sketch_errors as sketch_errors
+from .measures.sketched import sketched_spectrum as sketched_spectrum
 from .measures.sparsity import (
     WEIGHT_BINS as WEIGHT_BINS,
 )
@@ -173,6 +187,8 @@ __all__ = [
     "figures",
     "fold",
     "folded",
+    "galore",
+    "galore_tables",
     "gini",
     "head_isotropy",
     "head_products",
@@ -196,6 +212,7 @@ __all__ = [
     "power_law_checks",
     "printed",
     "product_singular_values",
+    "quadratures",
     "rand_distance",
     "random_alpha",
     "random_angle",
@@ -212,6 +229,9 @@ __all__ = [
     "resolution",
     "rotary_dimensions",
     "scan",
+    "sketch",
+    "sketch_errors",
+    "sketched_spectrum",
     "sparsity",
     "spectrum",
     "split_heads",

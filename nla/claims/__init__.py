@@ -6,7 +6,7 @@ further word is a median over layers. Several of the limits are conventions: the
 value beside them how near it is to turning.
 """
 
-from nla.claims import entries, spectra
+from nla.claims import entries, sketches, spectra
 
 CLAIMS = [
     spectra.early_collapse,
@@ -33,5 +33,10 @@ CLAIMS = [
     entries.weibull_shapes,
     entries.neurons_by_depth,
     entries.cosine_falls_with_depth,
+    sketches.gradients_lose_rank,
+    sketches.projection_keeps_the_loss,
+    sketches.sketched_is_as_good,
+    sketches.random_is_as_good,
+    sketches.change_has_low_rank,
 ]
 MEASURES = list(dict.fromkeys(measure for each in CLAIMS for measure in each.measures))
