@@ -20,7 +20,7 @@ def _stored(path=RUNS):
 
 def how(path=RUNS):
     """How the stored results were made: command, recipe, versions."""
-    return {key: value for key, value in _stored(path).items() if key not in ("runs", "rows")}
+    return _stored(path)["how"]
 
 
 def label(configuration):

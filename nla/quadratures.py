@@ -79,7 +79,7 @@ def _quantile(nodes, weights, q):
     return float(np.interp(q, np.cumsum(heights) - heights / 2, nodes.ravel()[order]))
 
 
-def quadrature(W, probes=12, steps=40, seed=0):
+def quadrature(W, probes=24, steps=30, seed=0):
     """`Quadrature` of the spectrum of W: Golub-Kahan bidiagonalisation from random signs, reorthogonalised in full.
 
     No singular value is squared, so that float32 will do. Costs 2 x steps products of W with `probes` vectors, and

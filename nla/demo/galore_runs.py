@@ -169,14 +169,14 @@ def main():
         "versions": {"python": platform.python_version()} | {m.__name__: m.__version__ for m in (torch, transformers)},
     }
     done = json.loads(out.read_text(encoding="utf-8"))["runs"] if out.is_file() else []
-    wanted = [(c, seed) for seed in SEEDS for c in CONFIGURATIONS]
+    wanted = [(c, seed) for part in (CONFIGURATIONS[:4], CONFIGURATIONS[4:]) for seed in SEEDS for c in part]
     kept = [(run["configuration"], run["seed"]) for run in done]
     with ProcessPoolExecutor(options.workers, get_context("spawn")) as pool:
         for future in as_completed([pool.submit(record, *each) for each in wanted if each not in kept]):
             done.append(future.result())
             done.sort(key=lambda run: wanted.index((run["configuration"], run["seed"])))
             partial = out.with_suffix(".partial")
-            partial.write_text(json.dumps(notes | {"runs": done}, separators=(",", ":")) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps({"how": notes, "runs": done}, separators=(",", ":")) + "\n", encoding="utf-8")
             os.replace(partial, out)
             print(len(done), "of", len(wanted), flush=True)
 

@@ -12,7 +12,7 @@ AUTO = 4096  # shorter side: the matrices of pythia-6.9b and larger; below, an e
 ERRORS = ("stable_rank", "effective_rank", "participation_ratio", "mp_rank")
 
 
-def sketched_spectrum(matrix, probes=12, steps=60):
+def sketched_spectrum(matrix, probes=24, steps=30):
     """Of what `nla.spectrum` returns, that which sketches can tell, without the Gram matrix.
 
     Returns
