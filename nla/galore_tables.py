@@ -9,6 +9,7 @@ import pandas as pd
 from nla.models import DEMO
 
 RUNS, GEOMETRIES = DEMO / "galore_runs.json", DEMO / "sketch_geometries.json"
+TIMES = DEMO / "galore_times.json"
 LOW_RANK = DEMO / "low_rank_runs.json"  # of notebook 11: same start, same batches, same steps
 MATRICES = {"attention.query_key_value": "query, key, value", "attention.dense": "dense"}
 
@@ -78,12 +79,16 @@ def final_spectra():
 
 
 def summary():
-    """One row per label: loss, its excess over AdamW (mean over seeds, and half their range), MB of state, and medians
+    """One row per label: loss, its excess over AdamW (mean over seeds, and half their range), times, MB of state, and medians
     over matrices, averaged over seeds, of what the series measures: ranks of W and of W - W_0, mp_departure, alpha."""
     table, beyond = runs(), excess()
     last = table[table.step == table.step.max()].groupby("label", sort=False)
     found = pd.DataFrame({"loss": last.held_out_loss.mean(), "excess": beyond.mean()})
     found["half range"] = (beyond.max() - beyond.min()) / 2
+    times = pd.DataFrame([row | {"label": label(row["configuration"])} for row in _stored(TIMES)["rows"]])
+    times = times.set_index("label")[["step_seconds", "projector_seconds"]] * 1e3
+    found[["step [ms]", "projector [ms]"]] = times.reindex(found.index)
+    found["seeds"] = last.seed.nunique()
     found["state [MB]"] = last.state_bytes.first() / 1e6
     inner = final_spectra().query("layer >= 0").replace([np.inf, -np.inf], np.nan)
     columns = ["stable_rank", "change_stable_rank", "effective_rank_relative", "mp_departure", "alpha"]

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.ticker import NullFormatter
 
 from nla import figures, galore_tables
 
@@ -16,11 +17,15 @@ def stated_against_true(table, names):
     for ax, (name, title) in zip(axs, names.items(), strict=True):
         rows = table[table[f"{name}_off"].notna() & (table[f"{name}_error"] > 0)]
         x, y = rows[f"{name}_error"], rows[f"{name}_off"].abs().clip(lower=1e-7)
-        low, high = max(min(x.min(), y[y > 1e-7].min()), 1e-5) if len(rows) else 1e-3, max(x.max(), y.max(), 1e-2)
+        if rows.empty:
+            continue
+        low, high = x.min() / 1.5, x.max() * 1.5
         ax.plot([low, high], [low, high], color=figures.GREY, lw=2.5, zorder=0)
         for kind, each in rows.groupby("kind", sort=False):
             ax.plot(x[each.index], y[each.index], ".", color=figures.kind_colors()[kind], ms=4, label=kind)
-        ax.set(xscale="log", yscale="log", title=title, xlabel="stated error (95 %)", ylim=(low / 3, high * 2))
+        ax.set(xscale="log", yscale="log", title=title, xlabel="stated error (95 %)")
+        ax.xaxis.set_minor_formatter(NullFormatter())
+        ax.set(xlim=(low, high), ylim=(max(y.min() / 2, 1e-5 * high), 2 * high))
     axs[0].set_ylabel("true error, relative")
     handles, labels = max((ax.get_legend_handles_labels() for ax in axs), key=lambda both: len(both[1]))
     fig.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small", markerscale=2)
@@ -66,21 +71,29 @@ def density(quadrature, s, edges, title):
 
 
 def costs(table):
-    """Time, and memory, of an exact spectrum over that of a sketched one, by the shorter side of the matrix."""
+    """By the shorter side: time of an exact spectrum over a sketched one, and the error of its effective rank.
+
+    Points are true errors, the line joins those stated for square matrices of Gaussian entries.
+    """
     fig, axs = plt.subplots(1, 2, figsize=(9.5, 3.5))
     markers = {"query": "o", "dense_h_to_4h": "s", "embed_in": "^"}
-    for ax, what in zip(axs, ("seconds", "megabytes"), strict=True):
-        for (kind, spiked), rows in table.groupby(["kind", "spiked"], sort=False):
-            ratio = rows[f"exact_{what}"] / rows[f"sketched_{what}"].clip(lower=1)
-            ratio = ratio if what == "megabytes" else rows.exact_seconds / rows.sketched_seconds
-            style = dict(color=figures.kind_colors()[kind], marker=markers[kind], ms=6)
-            style |= dict(ls="--", mfc="white") if spiked else dict(ls="-")
-            ax.plot(rows.cols, ratio, **style, label=f"{kind}{', spiked' if spiked else ''}")
-        ax.axhline(1, color=figures.GREY, lw=2.5, zorder=0)
-        ax.set(yscale="log", xlabel="shorter side", ylabel=f"exact / sketch, {what}")
+    for (kind, spiked), rows in table.groupby(["kind", "spiked"], sort=False):
+        style = dict(color=figures.kind_colors()[kind], marker=markers[kind], ms=6, ls="--" if spiked else "-")
+        style |= dict(mfc="white") if spiked else {}
+        ratio = rows.exact_seconds / rows.sketched_seconds
+        axs[0].plot(rows.cols, ratio, **style, label=f"{kind}{', spiked' if spiked else ''}")
+        axs[1].plot(rows.cols, (rows.effective_rank_off / rows.effective_rank).abs(), **style | dict(ls=""))
+    square = table[(table.kind == "query") & ~table.spiked]
+    axs[1].plot(
+        square.cols, square.effective_rank_error / square.effective_rank, color="0.3", lw=1, label="stated, query"
+    )
+    axs[0].axhline(1, color=figures.GREY, lw=2.5, zorder=0)
+    for ax, label in zip(axs, ("time, exact / sketch", "relative error of the effective rank"), strict=True):
+        ax.set(yscale="log", xlabel="shorter side", ylabel=label)
         figures.log_axis(ax.xaxis)
-        figures.log_axis(ax.yaxis)
+    figures.log_axis(axs[0].yaxis)
     axs[0].legend(fontsize="x-small")
+    axs[1].legend(fontsize="x-small")
     return fig
 
 

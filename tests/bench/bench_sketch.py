@@ -28,6 +28,7 @@ ROWS = {"query": 1, "dense_h_to_4h": 4}  # times the hidden size
 VOCABULARY = {"6.9b": 50432, "12b": 50688}  # else 50304
 SPIKES = 20  # singular values from 1.2 to 4 times the random edge
 RESULTS = Path(__file__).parents[2] / "nla" / "demo" / "sketch_geometries.json"
+TIMES = RESULTS.with_name("galore_times.json")
 
 
 def drawn(m, n, spiked, seed=0):
@@ -131,16 +132,63 @@ def _projector_seconds(name, gradient, repeats=20):
     return float(np.median(times))
 
 
+def training_times(steps=15):
+    """[{configuration, step_seconds, projector_seconds}] of the embedded model, one thread, steps taken in turn.
+
+    The step is one without a new projector; medians.
+    """
+    from nla import galore
+    from nla.demo import galore_runs, train
+
+    torch.set_num_threads(1)
+    windows = torch.randint(0, train.SHAPE["vocab_size"], (galore_runs.BATCH, train.CONTEXT + 1))
+    found = []
+    for configuration in galore_runs.CONFIGURATIONS:
+        torch.manual_seed(0)
+        model = train.new_model(0)
+        if rank := configuration.get("factors"):
+            for module in galore_runs.inner(model).values():
+                galore_runs.parametrize.register_parametrization(module, "weight", galore_runs.Product(rank))
+        optimizer = galore_runs.optimizer_of(model, **configuration)
+        found.append((configuration, model, optimizer, []))
+    for _ in range(steps):
+        for _, model, optimizer, seconds in found:
+            began = time.perf_counter()
+            optimizer.zero_grad()
+            train.token_loss(model, windows).backward()
+            optimizer.step()
+            seconds.append(time.perf_counter() - began)
+    rows = []
+    for configuration, model, optimizer, seconds in found:
+        row = {"configuration": configuration, "step_seconds": float(f"{np.median(seconds[1:]):.3g}")}
+        if "projector" in configuration:  # all matrices of the model at the last gradient, thrice
+            gradients = [module.weight.grad for module in galore_runs.inner(model).values()]
+            project, times = galore.PROJECTORS[configuration["projector"]], []
+            for _ in range(3):
+                began = time.perf_counter()
+                for gradient in gradients:
+                    project(gradient, configuration["rank"])
+                times.append(time.perf_counter() - began)
+            row["projector_seconds"] = float(f"{np.median(times):.3g}")
+        rows.append(row)
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", default=RESULTS, type=Path)
     parser.add_argument("--most", default=3e11, type=float, help="of what takes m n min(m, n) or more, spiked only")
+    parser.add_argument("--training", action="store_true", help="write galore_times.json beside it instead")
     options = parser.parse_args()
     how = {
         "command": "python -m tests.bench.bench_sketch",
         "threads": 1,
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
     }
+    if options.training:
+        record = {"how": how | {"command": f"{how['command']} --training"}, "rows": training_times()}
+        options.out.with_name(TIMES.name).write_text(json.dumps(record) + "\n", encoding="utf-8")
+        return
     done = json.loads(options.out.read_text(encoding="utf-8"))["rows"] if options.out.is_file() else []
     known = {(row["size"], row["kind"], row["spiked"]) for row in done}
     for size, kind, m, n in geometries():
