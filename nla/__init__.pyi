@@ -2,170 +2,78 @@
 
 from . import (
     activations as activations,
-)
-from . import (
     alpha_checks as alpha_checks,
-)
-from . import (
     alpha_model as alpha_model,
-)
-from . import (
     claims as claims,
-)
-from . import (
     evaluation as evaluation,
-)
-from . import (
     evidence as evidence,
-)
-from . import (
     figures as figures,
-)
-from . import (
     fine_tuning as fine_tuning,
-)
-from . import (
+    galore as galore,
+    galore_tables as galore_tables,
     literature as literature,
-)
-from . import (
     marchenko_pastur as marchenko_pastur,
-)
-from . import (
     neurons as neurons,
-)
-from . import (
     nulls as nulls,
-)
-from . import (
     pairs as pairs,
-)
-from . import (
     printed as printed,
-)
-from . import (
+    quadratures as quadratures,
+    sketch as sketch,
     stages as stages,
-)
-from . import (
     surgery as surgery,
-)
-from . import (
     tails as tails,
-)
-from . import (
     unimodality as unimodality,
 )
 from .alpha_checks import verdicts as verdicts
 from .auditing import audit as audit
-from .distributions import gini as gini
-from .distributions import hoyer as hoyer
-from .distributions import weibull as weibull
-from .distributions import weibull_plot as weibull_plot
-from .families import KINDS as KINDS
-from .families import split_heads as split_heads
-from .matrices import Matrix as Matrix
-from .matrices import Weights as Weights
-from .matrices import load as load
+from .distributions import gini as gini, hoyer as hoyer, weibull as weibull, weibull_plot as weibull_plot
+from .families import KINDS as KINDS, split_heads as split_heads
+from .matrices import Matrix as Matrix, Weights as Weights, load as load
 from .measures import (
     angles as angles,
-)
-from .measures import (
     correlation as correlation,
-)
-from .measures import (
     drift as drift,
-)
-from .measures import (
     folded as folded,
-)
-from .measures import (
     head_isotropy as head_isotropy,
-)
-from .measures import (
     head_products as head_products,
-)
-from .measures import (
     neuron_cca as neuron_cca,
-)
-from .measures import (
     neuron_cosines as neuron_cosines,
-)
-from .measures import (
     neuron_regression as neuron_regression,
-)
-from .measures import (
     norms as norms,
-)
-from .measures import (
     orthogonality as orthogonality,
-)
-from .measures import (
     power_law as power_law,
-)
-from .measures import (
     power_law_checks as power_law_checks,
-)
-from .measures import (
     random_matrix as random_matrix,
-)
-from .measures import (
     singular_vector_statistics as singular_vector_statistics,
-)
-from .measures import (
     sparsity as sparsity,
-)
-from .measures import (
     spectrum as spectrum,
-)
-from .measures import (
     subspaces as subspaces,
-)
-from .measures import (
     update as update,
-)
-from .measures import (
     vectors as vectors,
 )
 from .measures.correlation import random_cosines as random_cosines
 from .measures.drift import rand_distance as rand_distance
 from .measures.head_products import (
     product_singular_values as product_singular_values,
-)
-from .measures.head_products import (
     random_product_ranks as random_product_ranks,
-)
-from .measures.head_products import (
     random_product_spectra as random_product_spectra,
 )
 from .measures.linear_maps import pooled_regression as pooled_regression
-from .measures.norms import lp_norm as lp_norm
-from .measures.norms import random_lp_norm as random_lp_norm
-from .measures.norms import random_norms as random_norms
+from .measures.norms import lp_norm as lp_norm, random_lp_norm as random_lp_norm, random_norms as random_norms
 from .measures.power_law import random_alpha as random_alpha
+from .measures.sketch_errors import sketch_errors as sketch_errors
+from .measures.sketched import sketched_spectrum as sketched_spectrum
 from .measures.sparsity import (
     WEIGHT_BINS as WEIGHT_BINS,
-)
-from .measures.sparsity import (
     departure as departure,
-)
-from .measures.sparsity import (
     random_sparsity as random_sparsity,
-)
-from .measures.sparsity import (
     weight_histogram as weight_histogram,
 )
-from .measures.spectrum import bulk_sigma as bulk_sigma
-from .measures.spectrum import random_ranks as random_ranks
-from .measures.spectrum import resolution as resolution
-from .measures.subspaces import random_angle as random_angle
-from .measures.subspaces import random_drift as random_drift
-from .measures.vectors import fold as fold
-from .measures.vectors import rotary_dimensions as rotary_dimensions
-from .models import Checkpoint as Checkpoint
-from .models import checkpoints as checkpoints
-from .models import history as history
-from .models import recipe as recipe
-from .planting import planted as planted
-from .planting import planted_table as planted_table
+from .measures.spectrum import bulk_sigma as bulk_sigma, random_ranks as random_ranks, resolution as resolution
+from .measures.subspaces import random_angle as random_angle, random_drift as random_drift
+from .measures.vectors import fold as fold, rotary_dimensions as rotary_dimensions
+from .models import Checkpoint as Checkpoint, checkpoints as checkpoints, history as history, recipe as recipe
+from .planting import planted as planted, planted_table as planted_table
 from .scanning import scan as scan
 from .spectra import ranks as ranks
 from .weights import CheckpointError as CheckpointError
@@ -194,6 +102,8 @@ __all__ = [
     "fine_tuning",
     "fold",
     "folded",
+    "galore",
+    "galore_tables",
     "gini",
     "head_isotropy",
     "head_products",
@@ -218,6 +128,7 @@ __all__ = [
     "power_law_checks",
     "printed",
     "product_singular_values",
+    "quadratures",
     "rand_distance",
     "random_alpha",
     "random_angle",
@@ -236,6 +147,9 @@ __all__ = [
     "rotary_dimensions",
     "scan",
     "singular_vector_statistics",
+    "sketch",
+    "sketch_errors",
+    "sketched_spectrum",
     "sparsity",
     "spectrum",
     "split_heads",

@@ -9,8 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 from scipy.linalg import eigvalsh_tridiagonal
-from scipy.special import betaincc, betaincinv, gammaln, polygamma
-from scipy.special import gamma as gamma_function
+from scipy.special import betaincc, betaincinv, gamma as gamma_function, gammaln, polygamma
 from scipy.stats import norm
 
 TRACY_WIDOM_MEAN, TRACY_WIDOM_Q99 = -1.2065, 2.0234  # beta = 1

@@ -24,6 +24,7 @@ def scan(
     workers=None,
     refresh=False,
     progress=True,
+    sketch=None,
 ):
     """One row per matrix and checkpoint, with the columns of every measure.
 
@@ -51,6 +52,10 @@ def scan(
         Compute again what is on disk.
     progress : bool
         Show a bar over checkpoints.
+    sketch : "auto" or int, optional
+        Take what `nla.spectrum` returns from sketches (`nla.sketched_spectrum`) where the shorter side of a matrix is
+        this or more, and say so in the columns ``sketched`` and ``NAME_error``; "auto" is 4,096, the matrices of
+        pythia-6.9b and larger. Tables with and without sketches are kept apart.
 
     Returns
     -------
@@ -60,6 +65,10 @@ def scan(
         the measures' own. ``attrs["summary"]`` counts checkpoints done, reused, duplicates and failed (with reasons).
     """
     measures = [measures] if callable(measures) else list(measures)
+    if sketch is not None:
+        from nla.measures.sketched import with_sketches  # which brings all measures with it
+
+        measures = with_sketches(measures, sketch)
     ladder = models.checkpoints(model)
     job = Job(model, measures, kinds, layers, _device(device), workers or measuring.cores(), refresh, ladder)
     chosen = job.plan(models.choose(ladder, steps))

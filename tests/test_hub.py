@@ -14,8 +14,7 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 import nla
-from nla import hub as nla_hub
-from nla import ladders, language, listing
+from nla import hub as nla_hub, ladders, language, listing
 from nla.patience import NotThere, Unavailable
 from tests.conftest import branches, moving, on_disk, whole
 

@@ -9,7 +9,7 @@ import pytest
 
 import nla
 from nla import evidence, literature, recipes
-from nla.claims import CLAIMS, MEASURES, alpha, entries, random_matrices, spectra, stages
+from nla.claims import CLAIMS, MEASURES, alpha, entries, random_matrices, sketches, spectra, stages
 
 KINDS = ["query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
 STEPS = [0, 1, 4, 16, 64, 256, 1000, 2000, 4000]
@@ -217,6 +217,9 @@ CASES = [
     (random_matrices.small_end_leaves_later, edges(1000, 64), C),
     (random_matrices.small_end_leaves_later, edges(64, 64), N),
     (random_matrices.small_end_leaves_later, edges(64, 9999), N),
+    (sketches.change_has_low_rank, dict(change_stable_rank=5.0, **drifted), S),
+    (sketches.change_has_low_rank, dict(change_stable_rank=20.0, **drifted), C),
+    (sketches.change_has_low_rank, dict(change_stable_rank=5.0, relative_distance=1e-4, drift_floor=1e-4), N),
 ]
 
 
@@ -231,6 +234,37 @@ def evidence_of(columns, steps=STEPS, recipe=RECIPE, **assigned):
     return evidence.Evidence(made, recipe, history, after.assign(**assigned) if chain else None)
 
 
+def courses(slope):
+    """Stable ranks of gradients that fall or rise by `slope` a step."""
+    rows = [(seed, step, 0, "dense", 50 + slope * step) for seed in (0, 1) for step in range(10)]
+    return pd.DataFrame(rows, columns=["seed", "step", "layer", "matrix", "stable_rank"])
+
+
+def beyond(exact, other, spread=0.002):
+    """Losses over AdamW's of three seeds."""
+    noise = np.array([-spread, 0, spread])
+    names = ["GaLore sketched 48/50", "GaLore random 48/50"]
+    return pd.DataFrame({"GaLore exact 48/50": exact + 0 * noise} | {name: other + noise for name in names})
+
+
+RUNS = [
+    (sketches.gradients_lose_rank, "gradients", courses(-1.0), S),
+    (sketches.gradients_lose_rank, "gradients", courses(1.0), C),
+    (sketches.projection_keeps_the_loss, "excess", beyond(0.01, 0), S),
+    (sketches.projection_keeps_the_loss, "excess", beyond(0.1, 0), C),
+    *((c, "excess", beyond(0.1, 0.1), S) for c in (sketches.sketched_is_as_good, sketches.random_is_as_good)),
+    *((c, "excess", beyond(0.1, 0.2), C) for c in (sketches.sketched_is_as_good, sketches.random_is_as_good)),
+    *((c, "excess", beyond(0, 0.01, 0.1), N) for c in (sketches.sketched_is_as_good, sketches.random_is_as_good)),
+]
+
+
+@pytest.mark.parametrize("claim, name, stored, verdict", RUNS, ids=lambda x: getattr(x, "source", None))
+def test_verdict_follows_the_stored_runs(claim, name, stored, verdict, monkeypatch):
+    monkeypatch.setattr(sketches.galore_tables, name, lambda: stored)
+    assert claim.finding(evidence.Evidence(table(model="demo"))).verdict == verdict
+    assert claim.finding(evidence.Evidence(table(model="pythia-1b"))).verdict == N
+
+
 @pytest.mark.parametrize("claim, columns, verdict", CASES, ids=lambda x: getattr(x, "source", None))
 def test_verdict_follows_the_data(claim, columns, verdict):
     found = claim.finding(evidence_of(columns))
@@ -241,7 +275,7 @@ def test_verdict_follows_the_data(claim, columns, verdict):
 def test_every_claim_is_tried_both_ways_or_never_decides():
     assert len(CLAIMS) >= 14 and len({c.text for c in CLAIMS}) == len(CLAIMS)
     for claim in CLAIMS:
-        seen = {verdict for c, _, verdict in CASES if c is claim}
+        seen = {verdict for c, *_, verdict in [*CASES, *RUNS] if c is claim}
         assert {S, C} <= seen or (seen == {N} and "no verdict" in claim.measured), claim.text
 
 

@@ -6,7 +6,7 @@ further word is a median over layers. Several of the limits are conventions: the
 value beside them how near it is to turning.
 """
 
-from nla.claims import alpha, entries, random_matrices, spectra, stages
+from nla.claims import alpha, entries, random_matrices, sketches, spectra, stages
 from nla.measures import update
 
 CLAIMS = [
@@ -51,6 +51,11 @@ CLAIMS = [
     random_matrices.levels_repel,
     random_matrices.small_end_of_rectangles,
     random_matrices.small_end_leaves_later,
+    sketches.gradients_lose_rank,
+    sketches.projection_keeps_the_loss,
+    sketches.sketched_is_as_good,
+    sketches.random_is_as_good,
+    sketches.change_has_low_rank,
 ]
 STAGES = [update]  # the measure of stages, taken over a chain of them and not over the ladder
 MEASURES = [m for m in dict.fromkeys(m for each in CLAIMS for m in each.measures) if m not in STAGES]
