@@ -4,6 +4,7 @@ MODEL ?= demo
 STEPS ?= all
 PYTHON ?= python3
 export NLA_BUILD ?= $(CURDIR)/build
+export BENCH ?= small
 
 # Folders are made absolute, because notebooks run elsewhere, in a chain base>sft>dpo each; outputs go to a folder named
 # after MODEL.
@@ -35,7 +36,7 @@ FILES := $(foreach link,$(LINKS),$(if $(filter demo demo-chain,$(link)),$(wildca
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
-.PHONY: help setup all audit scan notebooks figures test check lint demo report clean address lab
+.PHONY: help setup all audit scan notebooks figures test check bench lint demo report clean address lab
 .DEFAULT_GOAL := help
 .SECONDARY:
 
@@ -100,6 +101,9 @@ test: | $(SETUP) ## unit tests, then the committed notebooks
 check: | $(SETUP) ## nbval: run the committed notebooks and compare the numbers their prose cites
 	$(QUIET) NLA_FIGURES=$(NLA_BUILD)/check/figures $(PY) -m pytest --nbval-lax --nbval-current-env \
 		--nbval-sanitize-with notebooks/nbval.cfg -p no:cacheprovider $(NOTEBOOKS)
+
+bench: | $(SETUP) ## speed and memory beside other ways to the same numbers (BENCH=small|full, ONLY="limit seed")
+	@$(PY) -m tests.bench $(ONLY)
 
 lint: | $(SETUP) ## ruff, code and notebooks
 	$(BIN)ruff check .
