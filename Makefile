@@ -41,7 +41,7 @@ QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=er
 .SECONDARY:
 
 help: ## list the targets
-	@echo "make all [MODEL=demo|FOLDER|pythia-1b|ORG/NAME|'BASE>SFT>DPO'] [STEPS=all|log|k|a,b,c]   run the series; make test checks the project"
+	@echo "make all [MODEL=demo|FOLDER|pythia-1b|ORG/NAME|'BASE>SFT>DPO'] [STEPS=all|log|k|a,b,c] [SCHEDULER=tcp://…|WORKERS=n]   run the series; make test checks the project"
 	@echo
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -73,9 +73,12 @@ $(OUT)/.steps-$(STEPS): | $(SETUP)
 	$(if $(findstring nla:,$(SAID)),$(error $(SAID)),$(info $(SAID)))
 	@mkdir -p $(@D) && rm -f $(@D)/.steps-* && touch '$@'
 
+# SCHEDULER=tcp://host:8786 lets a Dask cluster measure, WORKERS=n so many processes on this machine.
+CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)') $(if $(WORKERS),--workers '$(WORKERS)')
+
 # Exit status 3: some checkpoints could not be had, and are named; the rest goes on, and the next run asks for them again.
 $(OUT)/.scanned: $(SOURCES) $(FILES) | $(SETUP)
-	@$(PY) -m nla scan '$(MODEL)' --steps '$(STEPS)' && touch $@ || { [ $$? -eq 3 ] && touch -t 200001010000 $@; }
+	@$(PY) -m nla scan '$(MODEL)' --steps '$(STEPS)' $(CLUSTER) && touch $@ || { [ $$? -eq 3 ] && touch -t 200001010000 $@; }
 
 $(OUT)/.scanned: $(OUT)/.steps-$(STEPS)
 
