@@ -12,6 +12,7 @@ from threadpoolctl import threadpool_limits
 
 from nla import store
 from nla.families import KINDS
+from nla.stacks import Stacks
 from nla.weights import CheckpointError
 
 KEYS = ["model", "revision", "step", "stage", "layer", "kind", "rows", "cols", "duplicate_of", "finite"]
@@ -21,6 +22,7 @@ def rows(weights, measures, kinds, layers, workers, available):
     """([(what identifies the matrix, {measure: its dict})], hash of the entries) of matrices of `weights`, in order."""
     tasks = weights.index(kinds, layers)
     workers = max(1, min(workers, len(tasks)))
+    weights.stacks = Stacks(weights, tasks) if torch.device(weights.device).type != "cpu" else None
     with one_thread_each(workers, available), ThreadPoolExecutor(workers) as pool:
         # Embeddings first: they are the largest, and the small ones fill the gaps at the end. File by file, though.
         order = sorted(tasks, key=lambda t: (weights.place(*t), t[1] >= 0))
