@@ -12,12 +12,12 @@ BLOCK = 2**23  # entries in float64 at once
 
 
 def gram(values):
-    """W W^T or W^T W, whichever is smaller, in float64; (r, r) with r the short side.
+    """W W^T or W^T W, whichever is smaller, in float64; (r, r) with r the short side, W W^T if W is square.
 
     Rows of the long side are taken in blocks, so that there is no float64 copy of a whole embedding. NumPy multiplies
     an array with its own transpose by the symmetric rank-k update of BLAS, half the work of a matrix product.
     """
-    tall = values if values.shape[0] >= values.shape[1] else values.T
+    tall = values if values.shape[0] > values.shape[1] else values.T
     total = tall.new_zeros(tall.shape[1], tall.shape[1], dtype=torch.float64)
     for rows in tall.split(max(tall.shape[1], BLOCK // tall.shape[1], 1)):
         rows = rows.double()
