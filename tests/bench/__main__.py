@@ -1,6 +1,6 @@
 """python -m tests.bench [item ...]: run the modules bench_*.py of this folder, print a table, write build/bench.json.
 
-BENCH=small (default) or full in the environment chooses the size. README.md in this folder says what an item is.
+BENCH=small (default) or full in the environment chooses the size; tiny only shows that the items run. README.md in this folder says what an item is.
 """
 
 import importlib
@@ -12,6 +12,8 @@ import time
 import traceback
 from pathlib import Path
 
+from tests.bench import synthetic
+
 COLUMNS = ("name", "ours", "theirs", "ratio", "target", "")
 
 
@@ -19,10 +21,10 @@ def main(only, size):
     """Run the items `only`, or all; 1 if one could not be run. A ratio that falls short is shown, and is no error."""
     known = sorted(path.stem.removeprefix("bench_") for path in Path(__file__).parent.glob("bench_*.py"))
     unknown = [name for name in only if name not in known]
-    if unknown or size not in ("small", "full"):
+    if unknown or size not in ("tiny", "small", "full"):
         print(f"bench: no {unknown or size}; items are {', '.join(known)}, BENCH is small or full", file=sys.stderr)
         return 2
-    record = Path(os.environ.get("NLA_BUILD", "build")) / "bench.json"
+    record = synthetic.BUILD / "bench.json"
     record.parent.mkdir(parents=True, exist_ok=True)
     results, broken = {}, []
     for name in only or known:
