@@ -6,6 +6,7 @@ PYTHON ?= python3
 COLAB_PYTHON ?= python3.13
 export NLA_BUILD ?= $(CURDIR)/build
 export NLA_PDF := $(PDF)
+export BENCH ?= small
 
 # Folders are made absolute, because notebooks run elsewhere, in a chain base>sft>dpo each; outputs go to a folder named
 # after MODEL.
@@ -37,12 +38,13 @@ FILES := $(foreach link,$(LINKS),$(if $(filter demo demo-chain,$(link)),$(wildca
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
-.PHONY: help setup all audit scan tables gallery colab-check notebooks figures test check lint demo report clean address lab
+.PHONY: help setup all audit scan tables gallery colab-check notebooks figures test check bench lint demo report clean address lab
 .DEFAULT_GOAL := help
 .SECONDARY:
 
 help: ## list the targets
-	@echo "make all [MODEL=demo|FOLDER|pythia-1b|ORG/NAME|'BASE>SFT>DPO'] [STEPS=all|log|k|a,b,c] [PDF=1]   run the series; make test checks the project"
+	@echo "make all [MODEL=demo|FOLDER|pythia-1b|ORG/NAME|'BASE>SFT>DPO'] [STEPS=all|log|k|a,b,c] [PDF=1] [WORKERS=n|SCHEDULER=tcp://…]"
+	@echo "runs the series; make test checks the project"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -79,9 +81,12 @@ $(OUT)/.steps-$(STEPS): | $(SETUP)
 	$(if $(findstring nla:,$(SAID)),$(error $(SAID)),$(info $(SAID)))
 	@mkdir -p $(@D) && rm -f $(@D)/.steps-* && touch '$@'
 
+# SCHEDULER=tcp://host:8786 lets a Dask cluster measure, WORKERS=n so many processes on this machine.
+CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)') $(if $(WORKERS),--workers '$(WORKERS)')
+
 # Exit status 3: some checkpoints could not be had, and are named; the rest goes on, and the next run asks for them again.
 $(OUT)/.scanned: $(SOURCES) $(FILES) | $(SETUP)
-	@$(PY) -m nla scan '$(MODEL)' --steps '$(STEPS)' && touch $@ || { [ $$? -eq 3 ] && touch -t 200001010000 $@; }
+	@$(PY) -m nla scan '$(MODEL)' --steps '$(STEPS)' $(CLUSTER) && touch $@ || { [ $$? -eq 3 ] && touch -t 200001010000 $@; }
 
 $(OUT)/.scanned: $(OUT)/.steps-$(STEPS)
 
@@ -116,6 +121,8 @@ check: | $(SETUP) ## nbval: run the committed notebooks and compare the numbers 
 
 colab-check: ## run every notebook as Colab does: Colab's packages, one file in an empty folder (COLAB_PYTHON=, ONLY=00)
 	$(COLAB_PYTHON) tests/colab_check.py $(NLA_BUILD)/colab $(ONLY)
+bench: | $(SETUP) ## speed and memory beside other ways to the same numbers (BENCH=small|full, ONLY="limit seed")
+	@$(PY) -m tests.bench $(ONLY)
 
 lint: | $(SETUP) ## ruff, code and notebooks
 	$(BIN)ruff check .

@@ -30,7 +30,7 @@ def scan(options):
     from nla.scanning import scan
 
     every = [getattr(measures, name) for name in measures.__all__]
-    summary = scan(options.model, every, options.steps).attrs["summary"]
+    summary = scan(options.model, every, options.steps, scheduler=options.scheduler or options.workers).attrs["summary"]
     print(", ".join(f"{len(v) if isinstance(v, dict) else v} {k}" for k, v in summary.items()))
     return 3 if summary["failed"] else 0
 
@@ -66,6 +66,10 @@ def main():
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.add_argument("model")
         sub.add_argument("--steps", default="all", help="all, log, k for every k-th, or a,b,c")
+        if command is scan:
+            where = sub.add_mutually_exclusive_group()
+            where.add_argument("--scheduler", help="address of a Dask scheduler, such as tcp://host:8786")
+            where.add_argument("--workers", type=int, help="so many processes on this machine instead of one")
         sub.set_defaults(run=command)
     sub = commands.add_parser("new", help=new.__doc__, description=new.__doc__)
     sub.add_argument("slug")
@@ -74,7 +78,7 @@ def main():
     options = parser.parse_args()
     try:
         return options.run(options)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ModuleNotFoundError) as error:
         return f"nla: {error}"
 
 

@@ -80,7 +80,7 @@ def final_spectra():
 
 def summary():
     """One row per label: loss, its excess over AdamW (mean over seeds, half their range), times, MB of state, and
-    medians over matrices, averaged over seeds, of what the series measures: ranks of W and of W - W_0, mp_departure, alpha."""
+    medians over matrices, averaged over seeds, of the series' measures: ranks of W and W - W_0, mp_departure, alpha."""
     table, beyond = runs(), excess()
     last = table[table.step == table.step.max()].groupby("label", sort=False)
     found = pd.DataFrame({"loss": last.held_out_loss.mean(), "excess": beyond.mean()})

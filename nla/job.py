@@ -17,18 +17,20 @@ WITH = ((), ("previous", "final"))  # what a measure may look at beside the firs
 class Job:
     """What stays the same from checkpoint to checkpoint of one scan; its arguments are explained there."""
 
-    def __init__(self, model, measures, kinds, layers, device, workers, refresh, ladder):
+    def __init__(self, model, measures, kinds, layers, device, workers, refresh, ladder, cores=None):
         names = [store.name_of(m) for m in measures]
         twice = {n for n in names if n != "lambda" and names.count(n) > 1}
         if not measures or twice:
             raise ValueError(f"two measures are called {twice.pop()}" if twice else "no measure given")
         self.measures, self.kinds, self.layers = measures, _tuple(kinds), _tuple(layers)
-        self.device, self.workers, self.refresh, self.ladder = device, workers, refresh, ladder
+        self.device, self.refresh, self.ladder = measuring.device(device), refresh, ladder
         self.model, self.slug, self.subset = model, models.slug(model), _subset(self.kinds, self.layers)
         self.counts, self.wanted = {"done": 0, "reused": 0}, {}
         self.first = {}  # content -> the first checkpoint known to have it, and tables
         self.copies = set()
-        self.shared, self.asked, self.coming = {}, set(), {}
+        self.shared, self.asked, self.coming, self.contents = {}, set(), {}, {}
+        self.cores = cores or measuring.cores()  # those that are ours
+        self.workers = workers or self.cores
 
     def plan(self, chosen):
         """Decide which measures each checkpoint of `chosen` gets; returns those that get any."""
@@ -90,16 +92,56 @@ class Job:
 
     def table(self, checkpoint, patience, after):
         """(rows, notes) of one checkpoint, computed under its lock unless another process was faster."""
+        with self.lock(checkpoint, patience):
+            stored, copied, left = self.begin(checkpoint)
+            got = self.measured(checkpoint, left, after) if left else None
+            return self.finish(checkpoint, stored, copied, left, got)
+
+    def lock(self, checkpoint, patience):
+        """Held by whoever makes the tables of `checkpoint`; waits `patience` seconds for it, -1 for ever."""
+        path = store.build(self.slug) / "locks" / f"{models.slug(checkpoint.revision)}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(path, timeout=patience)
+
+    def begin(self, checkpoint, twins=True):
+        """({measure: (rows, notes)} on disk, the same copied from a twin, measures that are left to compute)."""
         measures = self.wanted[checkpoint]
-        lock = store.build(self.slug) / "locks" / f"{models.slug(checkpoint.revision)}.lock"
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=patience):
-            found = {} if self.refresh else self._stored(checkpoint, measures)
-            missing = [m for m in measures if m not in found]
-            if missing:
-                found.update(self._compute(checkpoint, missing, after))
-        self.counts["done" if missing else "reused"] += 1
-        return self._joined(checkpoint, found)
+        stored = {} if self.refresh else self._stored(checkpoint, measures)
+        missing = [m for m in measures if m not in stored]
+        copied = self._copied(checkpoint, self._notes(checkpoint), missing) if missing and twins else {}
+        return stored, copied, [m for m in missing if m not in copied]
+
+    def measured(self, checkpoint, measures, after):
+        """(frames of `measures`, notes, which neighbours were asked for), computed in this process."""
+        notes = self._notes(checkpoint)
+        ends = {self.ladder[0], self.ladder[-1]}  # stay open through the scan; the previous one until the next
+        self.shared = {c: w for c, w in self.shared.items() if c in ends or not isinstance(w, Weights)}
+        with self._opened(checkpoint) as weights:
+            self.fetch_ahead(after)
+            rows, entries = measuring.rows(weights, measures, self.kinds, self.layers, self.workers, self.cores)
+        self.asked |= weights.asked
+        notes |= {} if self.kinds or self.layers else {"entries": entries}
+        return [pd.DataFrame([row | got[m] for row, got in rows if m in got]) for m in measures], notes, weights.asked
+
+    def finish(self, checkpoint, stored, copied, left, got):
+        """(rows, notes) of one checkpoint from what `begin` found and what `measured` got; written to disk."""
+        computed = {}
+        if left:
+            frames, notes, asked = got
+            notes = notes | {"beside": self._beside(checkpoint, asked)}
+            computed = {m: (frame, notes) for m, frame in zip(left, frames, strict=True)}
+        for measure, (frame, notes) in (copied | computed).items():
+            path = store.table_path(self.slug, measure, models.slug(checkpoint.revision) + self.subset)
+            store.write(path, frame, notes)
+        self.counts["done" if copied or computed else "reused"] += 1
+        return self._joined(checkpoint, stored | copied | computed)
+
+    def _notes(self, checkpoint):
+        """What says which weights these are; of a folder's, the files are read once for that."""
+        identity = listing.identity(checkpoint)
+        if identity not in self.contents:
+            self.contents[identity] = listing.content(checkpoint)
+        return {"identity": identity, "content": self.contents[identity]}
 
     def _joined(self, checkpoint, found):
         measures = self.wanted[checkpoint]
@@ -133,25 +175,6 @@ class Job:
             keep &= rows.layer.isin(self.layers)
         return rows[keep].reset_index(drop=True)
 
-    def _compute(self, checkpoint, measures, after):
-        notes = {"identity": listing.identity(checkpoint), "content": listing.content(checkpoint)}
-        found = self._copied(checkpoint, notes, measures)
-        left = [m for m in measures if m not in found]
-        if left:
-            ends = {self.ladder[0], self.ladder[-1]}  # stay open through the scan; the previous one until the next
-            self.shared = {c: w for c, w in self.shared.items() if c in ends or not isinstance(w, Weights)}
-            with self._opened(checkpoint) as weights:
-                self._fetch_ahead(after)
-                rows, entries = measuring.rows(weights, left, self.kinds, self.layers, self.workers)
-            self.asked |= weights.asked
-            notes |= {"beside": self._beside(checkpoint, weights.asked)}
-            notes |= {} if self.kinds or self.layers else {"entries": entries}
-            found |= {m: (pd.DataFrame([row | got[m] for row, got in rows if m in got]), notes) for m in left}
-        for measure, (frame, notes) in found.items():
-            path = store.table_path(self.slug, measure, models.slug(checkpoint.revision) + self.subset)
-            store.write(path, frame, notes)
-        return found
-
     def _copied(self, checkpoint, notes, measures):
         """{measure: (rows, notes)} from another checkpoint with the same bytes, for pure measures."""
         twin = self.first.get(notes["content"])
@@ -175,10 +198,9 @@ class Job:
     def _make_room(self, checkpoint):
         """Evict what is not needed any more, then wait for this checkpoint if it is on its way."""
         beside = [next(models.neighbours(self.ladder, checkpoint, which), None) for which in self.asked]
-        beside += (
-            [] if self.counts["done"] else [self.ladder[0], self.ladder[-1]]
-        )  # not known yet whether they are asked
-        hub.evict(self.ladder, keep=[checkpoint, *(c for c in beside if c)])
+        if not self.counts["done"]:  # not known yet whether they are asked
+            beside += [self.ladder[0], self.ladder[-1]]
+        hub.evict(self.ladder, keep=[checkpoint, *(c for c in beside if c), *self.coming])
         future = self.coming.pop(checkpoint, None)
         try:
             if future:
@@ -188,9 +210,9 @@ class Job:
         except OSError:  # no room for two; there is some now, so Weights will try again
             pass
 
-    def _fetch_ahead(self, after):
+    def fetch_ahead(self, after):
         """Let the next checkpoint that will be opened come while this one is measured."""
-        if any(not future.done() for future in self.coming.values()):
+        if any(not future.done() for future in list(self.coming.values())):
             return
         for c in after:
             if c.repo and c not in self.copies:

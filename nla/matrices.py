@@ -30,7 +30,7 @@ class Weights:
 
     def __init__(self, checkpoint, ladder=None, device="cpu", shared=None):
         self.checkpoint, self.ladder, self.device = checkpoint, ladder or [checkpoint], device
-        self.memo = {}  # what Matrix.remember keeps
+        self.memo, self.stacks = {}, None  # what Matrix.remember keeps; spectra of many matrices at once
         self.shared, self.asked = {} if shared is None else shared, set()
         small, shard = hub.one_by_one(checkpoint)
         with hub.held(checkpoint, small) as folder:  # once open, the files may go

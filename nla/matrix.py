@@ -68,12 +68,14 @@ class Matrix:
     @cached_property
     def gram(self):
         """Short-side Gram matrix in float64, (r, r)."""
-        return spectra.gram(self.values)
+        return spectra.gram(self.weight if self.weight.dtype != torch.float64 else self.values)  # the same entries
 
     @cached_property
     def singular_values(self):
         """Singular values, descending, float64 NumPy array (r,)."""
-        return spectra.singular_values(self.gram)
+        stacks = getattr(self._weights, "stacks", None)  # on an accelerator, of many matrices at once
+        found = stacks and stacks.singular_values(self.kind, self.layer)
+        return spectra.singular_values(self.gram) if found is None else found
 
     @cached_property
     def short_side(self):

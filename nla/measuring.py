@@ -12,16 +12,18 @@ from threadpoolctl import threadpool_limits
 
 from nla import store
 from nla.families import KINDS
+from nla.stacks import Stacks
 from nla.weights import CheckpointError
 
 KEYS = ["model", "revision", "step", "stage", "layer", "kind", "rows", "cols", "duplicate_of", "finite"]
 
 
-def rows(weights, measures, kinds, layers, workers):
+def rows(weights, measures, kinds, layers, workers, available):
     """([(what identifies the matrix, {measure: its dict})], hash of the entries) of matrices of `weights`, in order."""
     tasks = weights.index(kinds, layers)
     workers = max(1, min(workers, len(tasks)))
-    with one_thread_each(workers), ThreadPoolExecutor(workers) as pool:
+    weights.stacks = Stacks(weights, tasks) if torch.device(weights.device).type != "cpu" else None
+    with one_thread_each(workers, available), ThreadPoolExecutor(workers) as pool:
         # Embeddings first: they are the largest, and the small ones fill the gaps at the end. File by file, though.
         order = sorted(tasks, key=lambda t: (weights.place(*t), t[1] >= 0))
         futures = {t: pool.submit(_measure, weights, *t, measures) for t in order}
@@ -86,16 +88,22 @@ def join(frames, measures):
 
 
 def cores():
+    """How many this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 @contextmanager
-def one_thread_each(workers):
-    """BLAS threads such that `workers` matrices at once fill the machine: one each, more if there are few."""
-    threads, before = max(1, cores() // workers), torch.get_num_threads()
+def one_thread_each(workers, available=None):
+    """BLAS threads such that `workers` matrices at once fill the `available` cores: one each, more if there are few."""
+    threads, before = max(1, (available or cores()) // workers), torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         with threadpool_limits(threads):
             yield
     finally:
         torch.set_num_threads(before)
+
+
+def device(name):
+    """A device's own name: ``auto`` is a CUDA device if there is one."""
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name

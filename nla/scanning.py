@@ -4,11 +4,10 @@ import os
 import warnings
 
 import pandas as pd
-import torch
 from filelock import Timeout
 from tqdm.auto import tqdm
 
-from nla import hub, measuring, models
+from nla import cluster, hub, models
 from nla.job import Job
 from nla.measuring import KEYS
 from nla.weights import CheckpointError
@@ -22,6 +21,7 @@ def scan(
     layers=None,
     device="auto",
     workers=None,
+    scheduler=None,
     refresh=False,
     progress=True,
     sketch=None,
@@ -48,6 +48,9 @@ def scan(
         Where to compute; ``auto`` takes a CUDA device if there is one.
     workers : int, optional
         Matrices in hand at once, one BLAS thread each; by default as many as there are cores.
+    scheduler : str, int, distributed.Client or cluster of Dask, optional
+        Let a Dask cluster measure, one checkpoint a task: an address such as tcp://host:8786, or as many processes on
+        this machine; see `nla.cluster`.
     refresh : bool
         Compute again what is on disk.
     progress : bool
@@ -70,37 +73,58 @@ def scan(
 
         measures = with_sketches(measures, sketch)
     ladder = models.checkpoints(model)
-    job = Job(model, measures, kinds, layers, _device(device), workers or measuring.cores(), refresh, ladder)
+    job = Job(model, measures, kinds, layers, device, workers, refresh, ladder)
     chosen = job.plan(models.choose(ladder, steps))
     tables, failed = job.known(chosen)
     left = [c for c in chosen if c not in tables and c.revision not in failed]
     if progress and left:
         job.announce(left)
-    copies, busy = job.find_copies(left), []
-    done = len(chosen) - len(left) + len(copies)
+    copies = job.find_copies(left)
+    work = _here(job, left) if scheduler is None else cluster.work(job, left, scheduler, device, workers, progress)
+    done, errors = len(chosen) - len(left) + len(copies), []
     off = not progress or os.environ.get("TQDM_DISABLE", "0") != "0"  # tqdm's notebook bar does not ask
     # The bar counts copies as done from the start, so that its time left is that of what must be measured.
     with tqdm(total=len(chosen), initial=done, desc=model, unit="checkpoint", smoothing=0, disable=off) as bar:
-        for patience in (0, -1):  # first whatever is free, then wait for those another process has in hand
-            for place, checkpoint in enumerate(busy if patience else left):
-                try:
-                    tables[checkpoint] = job.table(checkpoint, patience, after=[] if patience else left[place + 1 :])
-                except Timeout:
-                    busy.append(checkpoint)
-                    continue
-                except CheckpointError as error:
-                    failed[checkpoint.revision] = str(error)
-                bar.set_postfix(job.counts, failed=len(failed))
-                bar.update(checkpoint not in copies)
+        for checkpoint, result in work if left else ():
+            if isinstance(result, Exception):
+                failed[checkpoint.revision] = _why(result)
+                errors.append(result)
+            else:
+                tables[checkpoint] = result
+            bar.set_postfix(job.counts, failed=len(failed))
+            bar.update(checkpoint not in copies)
     hub.evict(ladder, keep=(ladder[0], ladder[-1]))
     for revision, reason in failed.items():
         warnings.warn(f"{model} {revision} left out: {reason}", stacklevel=2)
     if not tables:
+        for error in errors:
+            if not isinstance(error, CheckpointError):  # a mistake in a measure, most likely
+                raise error
         raise CheckpointError(f"no checkpoint of {model} could be measured: {next(iter(failed.values()))}")
     copies = _copies({c: tables[c][1] for c in chosen if c in tables})
     table = _assemble([tables[c][0].assign(duplicate_of=copies.get(c)) for c in chosen if c in tables])
     table.attrs["summary"] = {**job.counts, "duplicates": len(copies), "failed": failed}
     return table
+
+
+def _here(job, left):
+    """(checkpoint, its rows and notes, or why there are none) of all of `left`, measured in this process."""
+    busy = []
+    for patience in (0, -1):  # first whatever is free, then wait for those another process has in hand
+        for place, checkpoint in enumerate(busy if patience else left):
+            try:
+                yield checkpoint, job.table(checkpoint, patience, after=[] if patience else left[place + 1 :])
+            except Timeout:
+                busy.append(checkpoint)
+            except CheckpointError as error:
+                yield checkpoint, error
+
+
+def _why(error):
+    """One line."""
+    if isinstance(error, CheckpointError):
+        return str(error)
+    return "; ".join([f"{type(error).__name__}: {error}".splitlines()[0], *getattr(error, "__notes__", ())])
 
 
 def _copies(notes):
@@ -118,9 +142,3 @@ def _assemble(tables):
     columns = dict.fromkeys([*KEYS, *(c for t in tables for c in t)])
     table = pd.concat([t.dropna(axis=1, how="all") for t in tables], ignore_index=True)
     return table.reindex(columns=list(columns))  # also what is NaN everywhere
-
-
-def _device(name):
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return name

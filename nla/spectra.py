@@ -8,17 +8,29 @@ import numpy as np
 import torch
 from scipy.special import entr
 
+BLOCK = 2**23  # entries in float64 at once
+
 
 def gram(values):
-    """W W^T or W^T W, whichever is smaller, in float64; (r, r) with r the short side."""
-    wide = values.double()
-    wide = wide if wide.shape[0] <= wide.shape[1] else wide.T
-    return wide @ wide.T
+    """W W^T or W^T W, whichever is smaller, in float64; (r, r) with r the short side, W W^T if W is square.
+
+    Rows of the long side are taken in blocks, so that there is no float64 copy of a whole embedding. NumPy multiplies
+    an array with its own transpose by the symmetric rank-k update of BLAS, half the work of a matrix product.
+    """
+    tall = values if values.shape[0] > values.shape[1] else values.T
+    total = tall.new_zeros(tall.shape[1], tall.shape[1], dtype=torch.float64)
+    for rows in tall.split(max(tall.shape[1], BLOCK // tall.shape[1], 1)):
+        rows = rows.double()
+        total += torch.from_numpy(rows.numpy().T @ rows.numpy()) if rows.device.type == "cpu" else rows.T @ rows
+    return total
 
 
 def singular_values(gram):
-    """Singular values, descending, float64 NumPy (r,), of the matrix whose short-side Gram matrix is `gram`."""
-    eigenvalues = torch.linalg.eigvalsh(gram).flip(0).cpu().numpy()
+    """Singular values, descending, float64 NumPy (..., r), of the matrix whose short-side Gram matrix is `gram`.
+
+    `gram` may be a stack of them, (..., r, r).
+    """
+    eigenvalues = torch.linalg.eigvalsh(gram).flip(-1).cpu().numpy()
     return np.sqrt(np.maximum(eigenvalues, 0.0))
 
 

@@ -1,0 +1,64 @@
+"""Many spectra in one call are those of one matrix at a time, on any device."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import nla
+from nla import spectra, stacks
+from tests.test_scan import spoil
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")),
+]
+
+
+def plain(weight):
+    """The definition, by the SVD of the whole matrix in float64."""
+    return np.linalg.svd(weight.double().cpu().numpy(), compute_uv=False)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("shape", [(40, 40), (150, 40), (40, 150), (1, 30), (30, 1), (20_000, 30)])
+def test_blocks_of_a_gram_matrix(shape, dtype, device, monkeypatch):
+    monkeypatch.setattr(spectra, "BLOCK", 1000)
+    torch.manual_seed(0)
+    weight = torch.randn(shape).to(dtype).to(device)
+    tall = weight.double() if shape[0] > shape[1] else weight.double().T
+    gram = spectra.gram(weight)
+    assert torch.equal(gram, gram.T)
+    torch.testing.assert_close(gram, tall.T @ tall, rtol=1e-12, atol=1e-10)
+    np.testing.assert_allclose(spectra.singular_values(gram), plain(weight), rtol=1e-10)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("room", [0, 200_000, 10**9])
+def test_stacks_are_the_single_spectra(ladder, device, room, monkeypatch):
+    spoil(ladder, 100, "gpt_neox.layers.0.attention.dense.weight", float("nan"))
+    sizes = []
+    monkeypatch.setattr(
+        spectra, "singular_values", lambda g, of=spectra.singular_values: sizes.append(g.shape) or of(g)
+    )
+    with nla.load(str(ladder)) as weights:
+        weights.device = device
+        tasks = weights.index()
+        weights.stacks = stacks.Stacks(weights, tasks, room)
+        for kind, layer in reversed(tasks):
+            matrix = weights.matrix(kind, layer)
+            if matrix.finite:
+                np.testing.assert_allclose(matrix.singular_values, plain(matrix.weight), rtol=1e-10)
+        assert weights.stacks.singular_values("dense", 0) is None and not weights.stacks.left
+    assert sum(size[0] for size in sizes) == len(tasks) - 1  # each once, and not the one with a NaN
+    assert max(size[0] for size in sizes) * stacks.COPIES * 8 * 42**2 <= max(room, stacks.COPIES * 8 * 42**2)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
+def test_every_measure_gives_the_same_on_cuda(ladder, tmp_path, monkeypatch):
+    every = [getattr(nla.measures, name) for name in nla.measures.__all__]
+    there = nla.scan(str(ladder), every, device="cuda")
+    monkeypatch.setenv("NLA_BUILD", str(tmp_path / "other"))
+    here = nla.scan(str(ladder), every, device="cpu")
+    pd.testing.assert_frame_equal(there, here, rtol=1e-6, atol=1e-9)
