@@ -11,9 +11,10 @@ import torch
 from scipy.optimize import minimize
 
 import nla
-from nla import factorisation, low_rank, low_rank_budgets, low_rank_calibration, low_rank_models, low_rank_regression
-from nla.factorisation import Inputs
-from nla.low_rank_models import parameters, skeleton
+from nla import low_rank
+from nla.low_rank import budgets, calibration, factorisation, models, regression
+from nla.low_rank.factorisation import Inputs
+from nla.low_rank.models import parameters, skeleton
 from tests.test_families import CONFIGS, TIED, build
 
 TOKENS = torch.randint(0, 53, (2, 9), generator=torch.Generator().manual_seed(0))
@@ -35,14 +36,14 @@ def ranks_of(model, name):
     keys = low_rank.linears(model)
     if name not in TIED:
         keys += [("embed_out", -1)] + [("embed_in", -1)] * (name != "gemma3_text")
-    return {key: min(low_rank_calibration.matrices(model, [key])[key].shape) for key in keys}
+    return {key: min(calibration.matrices(model, [key])[key].shape) for key in keys}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_full_rank_is_exact_and_counted(name):
     model = built(name)
     ranks = ranks_of(model, name)
-    before = {key: W.shape for key, W in low_rank_calibration.matrices(model, list(ranks)).items()}
+    before = {key: W.shape for key, W in calibration.matrices(model, list(ranks)).items()}
     small = low_rank.replace(copy.deepcopy(model), ranks, svd)
     with torch.no_grad():
         torch.testing.assert_close(small(TOKENS).logits, model(TOKENS).logits, rtol=1e-4, atol=1e-4)
@@ -57,10 +58,10 @@ def test_saved_loaded_and_multiplied_out(name, tmp_path):
     ranks = {("query", 1): 3, ("value", 2): 0, ("dense_h_to_4h", 0): 4, ("dense", 1): 2, ("dense_4h_to_h", 2): 5}
     ranks |= {key: 7 for key in ranks_of(model, name) if key[1] < 0}
     low_rank.replace(model, ranks)
-    low_rank_models.save(model, tmp_path / "small")
-    again = low_rank_models.load(tmp_path / "small")
-    assert type(again) is type(model) and low_rank_models.described(again) == low_rank_models.described(model)
-    low_rank_models.multiplied(model).save_pretrained(tmp_path / "whole")
+    models.save(model, tmp_path / "small")
+    again = models.load(tmp_path / "small")
+    assert type(again) is type(model) and models.described(again) == models.described(model)
+    models.multiplied(model).save_pretrained(tmp_path / "whole")
     whole, report = type(model).from_pretrained(tmp_path / "whole", output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
     with torch.no_grad():
@@ -75,13 +76,13 @@ def test_saved_loaded_and_multiplied_out(name, tmp_path):
 def test_loading_what_is_no_compressed_model_or_does_not_fit(model, tmp_path):
     model.save_pretrained(tmp_path)
     with pytest.raises(nla.CheckpointError, match="names no low-rank layers"):
-        low_rank_models.load(tmp_path)
+        models.load(tmp_path)
     small = low_rank.replace(copy.deepcopy(model), {("query", 0): 3})
-    low_rank_models.save(small, tmp_path / "a")
+    models.save(small, tmp_path / "a")
     config = (tmp_path / "a" / "config.json").read_text()
     (tmp_path / "a" / "config.json").write_text(config.replace('"kind": "query"', '"kind": "key"'))
     with pytest.raises(nla.CheckpointError, match="do not fit"):
-        low_rank_models.load(tmp_path / "a")
+        models.load(tmp_path / "a")
 
 
 def test_a_part_of_a_fused_module_changes_only_its_outputs(model):
@@ -90,7 +91,7 @@ def test_a_part_of_a_fused_module_changes_only_its_outputs(model):
     with torch.no_grad():
         before, after = (m.gpt_neox.layers[1].attention.query_key_value(x).view(2, 7, 3, 3, 14) for m in (model, small))
     torch.testing.assert_close(after[..., [0, 2], :], before[..., [0, 2], :])
-    W = low_rank_calibration.matrices(model, [("key", 1)])["key", 1]
+    W = calibration.matrices(model, [("key", 1)])["key", 1]
     B, A = svd(W, 5, None)
     bias = model.gpt_neox.layers[1].attention.query_key_value.bias.view(3, 3, 14)[:, 1].flatten()
     expected = x.double() @ (B @ A).T + bias
@@ -147,7 +148,7 @@ def test_replaced_twice_and_tied(model):
 
 
 def test_numbers_of_the_seeds():
-    table = low_rank_regression.mistral_table()
+    table = regression.mistral_table()
     assert (table.counted == table.printed).all() and len(table) == 5
     pythia = {"num_hidden_layers": 24, "hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}
     pythia |= {"model_type": "gpt_neox", "vocab_size": 50304}
@@ -259,7 +260,7 @@ def test_adam_approaches_the_closed_form():
     W, X = problem((8, 6), count=40)
     X = torch.randn(X.shape, generator=torch.Generator().manual_seed(3))
     Y = X @ W.T.float()
-    table = low_rank_regression.trained(X[None], Y[None], 1, 1000, lr=2e-2, decay=True)
+    table = regression.trained(X[None], Y[None], 1, 1000, lr=2e-2, decay=True)
     s = np.linalg.svd((Y - Y.mean(0)).numpy(), compute_uv=False)  # with a bias the mean is free
     floor = float((s[2:] ** 2).sum())
     assert table.step.max() == 1000 and table.residual.iloc[-1] == pytest.approx(floor, rel=0.02)
@@ -268,9 +269,9 @@ def test_adam_approaches_the_closed_form():
 
 def test_moments_are_those_of_what_the_modules_are_given(model):
     windows = torch.randint(0, 97, (5, 17), generator=torch.Generator().manual_seed(0))
-    moments = low_rank_calibration.input_moments(model, windows, at_once=2)
+    moments = calibration.input_moments(model, windows, at_once=2)
     assert set(moments) == set(low_rank.linears(model))
-    given = low_rank_calibration.inputs(model, windows[:, :-1], list(moments))
+    given = calibration.inputs(model, windows[:, :-1], list(moments))
     for key, x in given.items():
         x = x.double()
         torch.testing.assert_close(moments[key].second, x.T @ x / len(x), rtol=1e-5, atol=1e-7)
@@ -278,19 +279,16 @@ def test_moments_are_those_of_what_the_modules_are_given(model):
         assert moments[key].count == 80
     assert moments["query", 0] is moments["value", 0]
     small = low_rank.replace(copy.deepcopy(model), {("query", 0): 42, ("dense", 1): 42}, svd)
-    again = low_rank_calibration.input_moments(small, windows)
+    again = calibration.input_moments(small, windows)
     torch.testing.assert_close(again["dense", 1].second, moments["dense", 1].second, rtol=1e-3, atol=1e-5)
 
 
 def test_losses_and_their_interval(model):
     windows = torch.randint(0, 97, (9, 17), generator=torch.Generator().manual_seed(0))
-    found = low_rank_calibration.losses(model, windows, at_once=4)
+    found = calibration.losses(model, windows, at_once=4)
     assert found.shape == (9,) and found.mean() == pytest.approx(nla.language.loss(model, windows), rel=1e-6)
     rng = np.random.default_rng(0)
-    hits = [
-        low <= 1 <= high
-        for _, low, high in (low_rank_calibration.interval(rng.exponential(size=60)) for _ in range(150))
-    ]
+    hits = [low <= 1 <= high for _, low, high in (calibration.interval(rng.exponential(size=60)) for _ in range(150))]
     assert 0.85 < np.mean(hits) <= 0.99
 
 
@@ -316,12 +314,12 @@ def test_budgets_are_kept(share):
     rng, budget = np.random.default_rng(0), share * 384
     energies = {key: np.sort(rng.exponential(size=8))[::-1] for key in SMALL}
     for ranks in (
-        low_rank_budgets.uniform(SMALL, budget),
-        low_rank_budgets.by_energy(energies, SMALL, budget),
-        low_rank_budgets.by_sensitivity(rises(rng, convex=False), SMALL, budget),
+        budgets.uniform(SMALL, budget),
+        budgets.by_energy(energies, SMALL, budget),
+        budgets.by_sensitivity(rises(rng, convex=False), SMALL, budget),
     ):
         assert set(ranks) == set(SMALL)
-        assert sum(low_rank_budgets.held_by(SMALL[key], r) for key, r in ranks.items()) <= budget
+        assert sum(budgets.held_by(SMALL[key], r) for key, r in ranks.items()) <= budget
     if share == 1:
         assert set(ranks.values()) == {None}
 
@@ -338,7 +336,7 @@ def test_by_sensitivity_is_no_worse_than_any_other_choice(seed):
             for choice in itertools.product(*points.values())
             if sum(f * sizes[k] for (f, _), k in zip(choice, points, strict=True)) <= budget
         )
-        shares = low_rank_budgets.shares_by_sensitivity(table, sizes, budget)
+        shares = budgets.shares_by_sensitivity(table, sizes, budget)
         assert sum(shares[k] * sizes[k] for k in sizes) <= budget + 1e-9
         found = sum(np.interp(shares[k], *zip(*points[k], strict=True)) for k in sizes)
         assert found <= least + 1e-9
@@ -346,5 +344,5 @@ def test_by_sensitivity_is_no_worse_than_any_other_choice(seed):
 
 def test_ranks_at_the_break_even():
     for (m, n), rank in (((8, 8), 4), ((32, 8), 6)):
-        assert low_rank_budgets.rank_for((m, n), 1) == rank and low_rank_budgets.held_by((m, n), rank) <= m * n
-        assert low_rank_budgets.held_by((m, n), rank + 1) == low_rank_budgets.held_by((m, n), None) == m * n
+        assert budgets.rank_for((m, n), 1) == rank and budgets.held_by((m, n), rank) <= m * n
+        assert budgets.held_by((m, n), rank + 1) == budgets.held_by((m, n), None) == m * n

@@ -8,10 +8,10 @@ import pytest
 import torch
 from scipy import stats
 
-from nla import low_rank_experiments as experiments
 from nla.demo import low_rank_runs, train, variants
-from nla.low_rank_changes import Change, Silent, apply, halves, label
-from nla.low_rank_models import skeleton
+from nla.low_rank import experiments
+from nla.low_rank.changes import Change, Silent, apply, halves, label
+from nla.low_rank.models import skeleton
 from tests.conftest import tiny_neox
 from tests.test_families import CONFIGS
 

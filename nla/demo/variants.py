@@ -11,9 +11,9 @@ from scipy.stats import t
 
 from nla import language
 from nla.demo import stages, train
-from nla.low_rank_changes import Change, apply, label
-from nla.low_rank_experiments import EXPERIMENTS, count, qkv, scaled
-from nla.low_rank_models import parameters
+from nla.low_rank.changes import Change, apply, label
+from nla.low_rank.experiments import EXPERIMENTS, count, qkv, scaled
+from nla.low_rank.models import parameters
 from nla.recipes import Recipe
 
 BATCH, HELD_OUT = 4, 64  # windows
@@ -106,7 +106,7 @@ def fit(config, changes, seed, windows, unseen, steps, batch=BATCH, peak=PEAK, h
     Parameters
     ----------
     config : transformers.PreTrainedConfig
-    changes : iterable of nla.low_rank_changes.Change
+    changes : iterable of nla.low_rank.changes.Change
     windows, unseen : torch.Tensor
         (n, context + 1) token ids to train on and to evaluate on, of the latter at most `held_out`.
 

@@ -84,7 +84,7 @@ def regression(first, second, closed):
 def controls(samples, table, shown):
     """Left: loss difference against the number of windows. Right: by layer and way; 95 % intervals in both.
 
-    `samples`: of `low_rank_controls.by_samples`; `shown`: the layer they are of.
+    `samples`: of `controls.by_samples`; `shown`: the layer they are of.
     """
     fig, (left, right) = plt.subplots(1, 2, figsize=(10.5, 3.7), width_ratios=(1, 1.25))
     colors = dict(zip(dict.fromkeys(table.way), (*sns.color_palette("Dark2", 2)[::-1], "0.62", "black"), strict=False))

@@ -6,7 +6,7 @@ import seaborn as sns
 from matplotlib.ticker import FuncFormatter
 
 from nla import figures
-from nla.low_rank_experiments import SHOWN
+from nla.low_rank.experiments import SHOWN
 
 PARTS = {"qkv": "query_key_value", "dense": "dense", "mlp": "MLP", "embed_in": "embed_in", "embed_out": "embed_out"}
 GROUPS = ("whole", "low-rank attention", "attention without dense", "no attention", "MLP too", "embeddings", "control")
@@ -28,7 +28,7 @@ def colors():
 
 
 def parts(table):
-    """A bar per experiment of `nla.low_rank_experiments.table`: its parameters by part, and the published count."""
+    """A bar per experiment of `nla.low_rank.experiments.table`: its parameters by part, and the published count."""
     models = list(table.model.unique())
     heights = [len(table[table.model == m]) for m in models]
     shape = {"gridspec_kw": {"height_ratios": heights}, "figsize": (8.5, 0.24 * sum(heights) + 1.2)}

@@ -1,6 +1,7 @@
 """python -m tests.bench [item ...]: run the modules bench_*.py of this folder, print a table, write build/bench.json.
 
-BENCH=small (default) or full in the environment chooses the size; tiny only shows that the items run. README.md in this folder says what an item is.
+BENCH=small (default) or full in the environment chooses the size; tiny only shows that the items run. README.md in this
+folder says what an item is.
 """
 
 import importlib

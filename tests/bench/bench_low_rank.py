@@ -11,10 +11,11 @@ import time
 
 import torch
 
-from nla import factorisation, language, low_rank, low_rank_budgets, low_rank_calibration, low_rank_regression, models
-from nla.low_rank_models import break_even
+from nla import language, low_rank, models
+from nla.low_rank import budgets, calibration, factorisation, regression
+from nla.low_rank.models import break_even
 
-HIDDEN, INNER = (low_rank_regression.MISTRAL[name] for name in ("hidden_size", "intermediate_size"))
+HIDDEN, INNER = (regression.MISTRAL[name] for name in ("hidden_size", "intermediate_size"))
 
 
 def seconds(work, times=1):
@@ -32,7 +33,7 @@ def drawn(count):
 
 
 def step_of_adam(X, Y, rank, steps=3):
-    fit = lambda n: low_rank_regression.trained(X[None], Y[None], rank, n)  # noqa: E731
+    fit = lambda n: regression.trained(X[None], Y[None], rank, n)  # noqa: E731
     fit(1)
     return seconds(lambda: fit(steps)) / steps
 
@@ -63,16 +64,16 @@ def experiment_2(rank=1024, prompts=100, length=250, epochs=4629):
 
 def speed(rounds=5):
     """A forward pass of demo, whole over compressed; and of one wide matrix at fractions of its parameters."""
-    checkpoint, model = low_rank_calibration.sound(models.checkpoints("demo"))
-    _, held_out = low_rank_calibration.text(checkpoint, model)
+    checkpoint, model = calibration.sound(models.checkpoints("demo"))
+    _, held_out = calibration.text(checkpoint, model)
     forward = lambda m: lambda: language.loss(m, held_out[:8])  # noqa: E731
     forward(model)()
     whole = seconds(forward(model), rounds)
-    shapes = {key: tuple(W.shape) for key, W in low_rank_calibration.matrices(model).items()}
+    shapes = {key: tuple(W.shape) for key, W in calibration.matrices(model).items()}
     for fraction in (0.5, 0.25):
         small = low_rank.replace(
-            low_rank_calibration.sound(models.checkpoints("demo"))[1],
-            {key: low_rank_budgets.rank_for(shape, fraction) for key, shape in shapes.items()},
+            calibration.sound(models.checkpoints("demo"))[1],
+            {key: budgets.rank_for(shape, fraction) for key, shape in shapes.items()},
         )
         forward(small)()
         print(f"demo, {fraction:.0%} of every matrix: {whole / seconds(forward(small), rounds):.2f} times as fast")

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from nla.layout import Layout
-from nla.low_rank import Held, LowRank, place, replace
+from nla.low_rank.layers import Held, LowRank, place, replace
 from nla.weights import CheckpointError, read_config
 
 FILE = "low_rank"  # model.low_rank.safetensors: what does not know of factors finds no weights, rather than wrong ones

@@ -4,9 +4,9 @@ import pandas as pd
 import torch
 
 from nla import low_rank, surgery
-from nla.factorisation import truncated, whitened
-from nla.low_rank_calibration import interval, losses, matrices
-from nla.low_rank_regression import MISTRAL, MLP
+from nla.low_rank.calibration import interval, losses, matrices
+from nla.low_rank.factorisation import truncated, whitened
+from nla.low_rank.regression import MISTRAL, MLP
 
 RANK = 16 / MISTRAL["hidden_size"]  # of the hidden size, as there
 DEPTH = 17 / MISTRAL["num_hidden_layers"]
@@ -18,7 +18,7 @@ def controls(model, moments, held_out, rank=None, layers=None):
     Parameters
     ----------
     moments : dict
-        Of `low_rank_calibration.input_moments`, for whitening.
+        Of `calibration.input_moments`, for whitening.
     rank : int, optional
         Of each of its matrices; None: as much of the hidden size as rank 16 is in Mistral-7B, at least 1.
 

@@ -120,7 +120,7 @@ def replace(model, ranks, factors=None, bias=None, inner_bias=False, activation=
         Named as a module, ("query_key_value", 3), it is replaced as one matrix.
     factors : function, optional
         (W (out, in) float32, rank, (kind, layer)) -> B (out, rank), A (rank, in), and a new bias (out,) if it is to
-        change; see `nla.factorisation`. Without it the factors are as `torch.nn.Linear` begins.
+        change; see `nla.low_rank.factorisation`. Without it the factors are as `torch.nn.Linear` begins.
     bias : bool, optional
         Whether the second factor has a bias; None: where the layer had one.
     inner_bias, activation

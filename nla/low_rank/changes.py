@@ -8,7 +8,7 @@ from torch import nn
 from nla.families import QKV, Part
 from nla.ladders import unknown
 from nla.layout import Layout
-from nla.low_rank import Held, LowRank, replace as put_low_rank
+from nla.low_rank.layers import Held, LowRank, replace as put_low_rank
 
 PARTS = {
     "attention": (*QKV, "dense"),

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 
 from nla import surgery
-from nla.factorisation import truncated, whitened
-from nla.low_rank_calibration import losses, matrices
-from nla.low_rank_models import break_even
+from nla.low_rank.calibration import losses, matrices
+from nla.low_rank.factorisation import truncated, whitened
+from nla.low_rank.models import break_even
 
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2)  # of the parameters of a matrix
 

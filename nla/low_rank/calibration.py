@@ -5,9 +5,9 @@ import pandas as pd
 import torch
 
 from nla import language, low_rank, nulls
-from nla.factorisation import Inputs, compare
 from nla.layout import Layout
-from nla.low_rank_models import break_even, parameters, skeleton
+from nla.low_rank.factorisation import Inputs, compare
+from nla.low_rank.models import break_even, parameters, skeleton
 
 LARGEST = 2e8  # parameters, beyond which hundreds of evaluations are no matter for a processor
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from nla.layout import Layout
-from nla.low_rank import Held
-from nla.low_rank_changes import PARTS, Change, apply
-from nla.low_rank_models import parameters, skeleton
+from nla.low_rank.changes import PARTS, Change, apply
+from nla.low_rank.layers import Held
+from nla.low_rank.models import parameters, skeleton
 
 GEOMETRY = {  # as their config.json gives it
     "pythia-410m": {

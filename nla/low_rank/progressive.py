@@ -6,9 +6,9 @@ import pandas as pd
 import torch
 
 from nla import language, low_rank, models
-from nla.factorisation import truncated, whitened
-from nla.low_rank_budgets import all_factors, loss_at, rank_for
-from nla.low_rank_calibration import input_moments, losses, matrices, running
+from nla.low_rank.budgets import all_factors, loss_at, rank_for
+from nla.low_rank.calibration import input_moments, losses, matrices, running
+from nla.low_rank.factorisation import truncated, whitened
 
 AT_ONCE, IN_TURN, CALIBRATED = "whitened, at once", "whitened, in turn", "in turn, calibrated"
 
