@@ -124,6 +124,7 @@ colab-check: ## run every notebook as Colab does: Colab's packages, one file in 
 
 floors-check: ## the same with the oldest version of every package that pyproject.toml admits (PYTHON=python3.11, ONLY=00)
 	$(PYTHON) tests/colab_check.py $(NLA_BUILD)/floors --floors $(ONLY)
+
 bench: | $(SETUP) ## speed and memory beside other ways to the same numbers (BENCH=small|full, ONLY="limit seed")
 	@$(PY) -m tests.bench $(ONLY)
 
