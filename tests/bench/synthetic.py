@@ -8,6 +8,7 @@ from pathlib import Path
 
 # hidden size, layers, heads, vocabulary with its padding; EleutherAI's configurations of the Pythia suite
 GEOMETRY = {
+    "tiny": (64, 2, 2, 1000),  # no Pythia: shows that an item runs
     "14m": (128, 6, 4, 50304),
     "31m": (256, 6, 8, 50304),
     "70m": (512, 6, 8, 50304),
