@@ -42,7 +42,7 @@ def rows(size):
     from nla import measuring
 
     cores, found = measuring.cores(), []
-    rounds = 1 if size == "tiny" else 5
+    rounds = 1 if size == "tiny" else 4
     with ThreadPoolExecutor(cores) as pool:
         work, ways = gemms(cores, pool, 256 if size == "tiny" else 2048)
         for name in SIZES[size]:

@@ -34,21 +34,25 @@ def rows(size):
 
     name, layers = {"tiny": ("tiny", None), "small": ("70m", 2), "full": ("70m", None)}[size]
     model = synthetic.ladder(name, 1, layers)
-    same = [nla.norms, nla.spectrum, nla.sparsity, nla.orthogonality, nla.angles]
+    questions = [nla.norms, nla.spectrum, nla.sparsity, angles_of_layers]
     every = [getattr(measures, name) for name in measures.__all__]
+
+    def angles_of_layers(matrix):
+        return nla.angles(matrix) if matrix.layer >= 0 else {}
 
     def scan(some):
         os.environ |= synthetic.fresh()
         nla.scan(str(model), some, progress=False)
 
-    ways = (partial(scan, same), partial(scan, every), partial(theirs, model))
-    asked, all_of_it, other = timing.in_turn(1 if size == "tiny" else 2, *map(timing.timed, ways))
+    ways = [timing.timed(partial(*way)) for way in ((scan, questions), (theirs, model), (scan, every))]
+    asked, other = timing.in_turn(1 if size == "tiny" else 2, *ways[:2])
+    (all_of_it,) = timing.in_turn(1, ways[2])
     note = f"{len(QUESTIONS)} questions, each with a model of its own; Q, K, V unsplit in theirs"
     found = [timing.row("the same questions", asked, other, ">= 10", note)]
     note = (
-        f"ours has {len(every)} measures for their {len(QUESTIONS)} questions, among them angles of all pairs of rows, "
+        f"{len(every)} measures for their {len(QUESTIONS)} questions: singular vectors, bootstraps, regressions, and "
     )
-    note += "bootstraps of alpha, singular vectors, products of heads"
+    note += "angles of all 1.3e9 pairs of rows of each embedding, which take most of the time"
     found.append(timing.row("all measures", all_of_it, other, ">= 10", note))
     return found
 

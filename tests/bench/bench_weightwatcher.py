@@ -29,8 +29,8 @@ KINDS = ("query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h")
 
 
 def rows(size):
-    """Small: two layers of pythia-70m."""
-    name, layers = {"tiny": ("tiny", None), "small": ("70m", 2), "full": ("410m", None)}[size]
+    """Small: one layer of pythia-70m."""
+    name, layers = {"tiny": ("tiny", None), "small": ("70m", 1), "full": ("410m", None)}[size]
     model = synthetic.ladder(name, 1, layers)
     import nla
 
@@ -42,10 +42,9 @@ def rows(size):
         return {"rand_distance": nla.rand_distance(matrix)}
 
     ours = [nla.spectrum, nla.power_law]
-    once = size != "small"
-    found = both("analyze()", {}, ours, ">= 4", model, path, 1 if once else 3)
+    found = both("analyze()", {}, ours, ">= 4", model, path, 3 if size == "small" else 1)
     options = {"randomize": True, "mp_fit": True}
-    found += both("analyze(randomize, mp_fit)", options, [*ours, randomised], ">= 50", model, path, 1 if once else 2)
+    found += both("analyze(randomize, mp_fit)", options, [*ours, randomised], ">= 50", model, path, 1)
     return found
 
 
