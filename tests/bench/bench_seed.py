@@ -34,11 +34,12 @@ def rows(size):
 
     name, layers = {"tiny": ("tiny", None), "small": ("70m", 2), "full": ("70m", None)}[size]
     model = synthetic.ladder(name, 1, layers)
-    questions = [nla.norms, nla.spectrum, nla.sparsity, angles_of_layers]
     every = [getattr(measures, name) for name in measures.__all__]
 
     def angles_of_layers(matrix):
         return nla.angles(matrix) if matrix.layer >= 0 else {}
+
+    questions = [nla.norms, nla.spectrum, nla.sparsity, angles_of_layers]
 
     def scan(some):
         os.environ |= synthetic.fresh()
