@@ -53,7 +53,7 @@ def rows(size):
     note = (
         f"{len(every)} measures for their {len(QUESTIONS)} questions: singular vectors, bootstraps, regressions, and "
     )
-    note += "angles of all 1.3e9 pairs of rows of each embedding, which take most of the time"
+    note += "angles of all pairs of rows, of embeddings too, which take most of the time"
     found.append(timing.row("all measures", all_of_it, other, ">= 10", note))
     return found
 
