@@ -53,9 +53,10 @@ def child(code, *arguments):
 
 
 def rows(size):
-    name, workers = {"tiny": "tiny", "small": "160m", "full": "1b"}[size], 2
-    model = synthetic.ladder(name, 1)
-    entries = [m * n for m, n in synthetic.matrices(name)]
+    """Small: four layers of pythia-160m."""
+    name, workers, layers = {"tiny": "tiny", "small": "160m", "full": "1b"}[size], 2, 4 if size == "small" else None
+    model = synthetic.ladder(name, 1, layers)
+    entries = [m * n for m, n in synthetic.matrices(name, layers)]
     r = synthetic.config(name)["hidden_size"]
     # Its fp16 and float32 entries, and what blocks and the eigenvalue solver take.
     allowed = (max(entries) * (2 + 4) + 3 * 8 * r**2 + 8 * 2**23) * workers + 1.5e9
