@@ -48,15 +48,14 @@ def spectra(pairs):
 
 
 def over_training(table):
-    """Means over layers by kind: distance from the law, singular values outside the bulk, energy of those above it."""
+    """Means over layers by kind: distance from the law, and singular values above and below the bulk."""
     rank = table[["rows", "cols"]].min(axis=1)
     panels = {
         "distance from the law / random": table.mp_distance_relative,
         "% above the bulk": 100 * table.outliers_right / rank,
         "% below (rectangular only)": 100 * table.outliers_left / rank,
-        "% of energy above": 100 * table.energy_right,
     }
-    fig, axs = plt.subplots(1, 4, figsize=(10.5, 2.4))
+    fig, axs = plt.subplots(1, 3, figsize=(8.5, 2.4))
     for i, (ax, (title, values)) in enumerate(zip(axs, panels.items(), strict=True)):
         for kind, rows in table.assign(shown=values).groupby("kind", sort=False):
             line = rows.groupby("step").shown.mean()
@@ -109,7 +108,7 @@ def departure_map(found, steps):
     """Three maps layer x kind of the first step of `departures`; white: never, hatched: no such edge."""
     found = found[found.layer >= 0]
     kinds = [k for k in figures.KINDS if k in set(found.kind)]
-    titles = {"distance": "distance from the law at least 3 nulls"} | EDGES
+    titles = {"distance": "distance at least 3 nulls"} | EDGES
     height = 1.3 + 0.33 * found.layer.nunique()
     fig, axs = plt.subplots(1, 3, figsize=(9, height), sharey=True)
     scale = Normalize(0, np.log1p(max(steps)) or 1)

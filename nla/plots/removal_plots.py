@@ -112,7 +112,7 @@ def deciles(table, single):
         ax.set_yscale("symlog", linthresh=1e-3)
         ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
     axs[0].set_ylabel("rise of the loss [nats per token]")
-    axs[1].legend(*axs[0].get_legend_handles_labels(), fontsize="xx-small", loc="lower right", ncols=2)
+    axs[1].legend(*axs[0].get_legend_handles_labels(), fontsize="xx-small", loc=(0.3, 0.12), ncols=2)
     return fig
 
 
