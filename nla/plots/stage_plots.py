@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from nla import figures
 
 PRETRAINING = "pretraining"  # its last saved interval, beside which the stages are seen
-COLUMNS = {  # of each of notebooks 01 to 06, and alpha
+COLUMNS = {  # of each of notebooks 01 to 06, 08 and 09
     "rms": "RMS",
     "spectral": "spectral norm",
     "nuclear_relative": "nuclear norm / random",
@@ -26,6 +26,8 @@ COLUMNS = {  # of each of notebooks 01 to 06, and alpha
     "rms_cosine_rows": "RMS cosine of rows",
     "procrustes": "distance from orthogonality",
     "rho_mean_abs": "mean |cos| of W1 row, W2 column",
+    "mp_distance_relative": "distance from Marchenko-Pastur / random",
+    "outliers_right": "values above the random bulk",
     "alpha": "alpha",
 }
 
@@ -196,7 +198,7 @@ def spectra(before, after):
 
 def change_dots(table, labels=COLUMNS):
     """A row per measure: its change in percent in each update, on a symmetric logarithmic axis."""
-    fig, ax = plt.subplots(figsize=(8.2, 0.27 * len(table) + 1.2))
+    fig, ax = plt.subplots(figsize=(7.6, 0.24 * len(table) + 1.2))
     for name in table:
         ax.plot(table[name], np.arange(len(table)), "o", ms=5, mew=0, color=colors(list(table))[name], label=name)
     ax.axvline(0, color="0.3", lw=0.8)
