@@ -55,7 +55,7 @@ def updates(before, after):
 def over_stages(before, after, column, ylabel=None, baseline=None, log=False):
     """One panel per kind: `column` against training step, and behind the broken line at each stage; colour = depth."""
     kinds = [kind for kind in figures.KINDS if kind in set(before.kind)]
-    fig, axs = figures.panels(kinds, sharey=True)
+    fig, axs = figures.panels(kinds, 2.9, 2.2, sharey=True)
     depth, last = Normalize(0, max(before.layer.max(), 1)), np.log1p(max(before.step.max(), 1))
     later = after[after.step > after.step.min()]
     stages = list(dict.fromkeys(later.stage))
