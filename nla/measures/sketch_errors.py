@@ -23,9 +23,9 @@ def sketch_errors(matrix):
         products with 16 vectors; ``nuclear`` for the sum of s, ``above`` and ``below`` for the numbers outside the
         Marchenko-Pastur edges of the exact bulk, from one quadrature of 24 vectors and 30 steps (``below`` of
         rectangular matrices only: the lower edge of square ones is 0); and ``cosine`` for the mean |cos| of pairs of
-        rows from 64 rows (matrices of layers only: all pairs of rows of an embedding are too many). ``NAME_sine``, ``NAME_sine_bound``
-        of the first two: Frobenius norm of the sines of the angles between the 8 right or left vectors found and the
-        true ones, at most sqrt(8), and its bound.
+        rows from 64 rows (matrices of layers only: all pairs of rows of an embedding are too many). ``NAME_sine``,
+        ``NAME_sine_bound`` of ``range_finder`` and ``block_krylov``: Frobenius norm of the sines of the angles between
+        the 8 right or left vectors found and the true ones, at most sqrt(8), and its bound.
     """
     W, (s, vectors) = matrix.values, matrix.short_side
     seed = zlib.crc32(f"{matrix.kind} {matrix.layer} {matrix.step}".encode())
