@@ -1,8 +1,8 @@
 """Randomised estimates of spectral quantities of one matrix W, m x n, from products with few vectors or from few rows.
 
 Each is an `Estimate`: a value and the half-width of its 95 % interval. In what follows r = min(m, n), and lambda = s^2
-are the eigenvalues of the short-side Gram matrix, which is never formed. What the libraries have is used (`torch.
-svd_lowrank` for a range finder); what follows they lack. The whole spectral density is in `nla.quadratures`.
+are the eigenvalues of the short-side Gram matrix, which is never formed. They are what the libraries lack, or lack
+with errors and seeds of their own. The whole spectral density is in `nla.quadratures`.
 """
 
 from collections import namedtuple
@@ -94,16 +94,18 @@ def block_krylov(W, k, depth=3, oversampling=8, seed=0):
 
 
 def range_finder(W, k, iterations=2, oversampling=8, seed=0):
-    """What `block_krylov` returns, from `torch.svd_lowrank`: a random range and so many power iterations.
+    """What `block_krylov` returns, from a random range and so many power iterations.
 
     It takes 2 `iterations` + 2 products with k + `oversampling` vectors, where a Krylov space takes 2 `depth` + 1, and
-    keeps the last block only. Halko, Martinsson & Tropp 2011 (doi:10.1137/090771806).
+    keeps the last block only. This is `torch.svd_lowrank` with a generator of its own: that of all is shared by the
+    threads of a scan. Halko, Martinsson & Tropp 2011 (doi:10.1137/090771806).
     """
     W = upright(W)
-    with torch.random.fork_rng([W.device] if W.is_cuda else []):  # it draws from the generator of all
-        torch.manual_seed(seed)
-        U, s, V = torch.svd_lowrank(W, min(k + oversampling, W.shape[1]), niter=iterations)
-    return _leading(W, U, s, V, k)
+    Q = torch.linalg.qr(W @ signs(W.shape[1], min(k + oversampling, W.shape[1]), seed=seed, like=W))[0]
+    for _ in range(iterations):
+        Q = torch.linalg.qr(W @ torch.linalg.qr(W.T @ Q)[0])[0]
+    U, s, Vt = torch.linalg.svd(Q.T @ W, full_matrices=False)
+    return _leading(W, Q @ U, s, Vt.T, k)
 
 
 def _leading(W, U, s, V, k):
