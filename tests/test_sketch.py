@@ -182,6 +182,12 @@ def test_sketch_errors_are_errors_and_are_covered():
     assert len(inside) == 8 and all(np.mean(hits) >= 0.85 for hits in inside.values()), inside
 
 
+def test_directions_of_spikes_are_found_in_every_shape():
+    for W in (spiked(150, 60, 8), spiked(60, 150, 8), spiked(80, 80, 8)):
+        found = nla.sketch_errors(nla.Matrix("dense", 0, 0, W.float()))
+        assert found["block_krylov_sine"] <= 0.3 and found["block_krylov_sine"] <= found["block_krylov_sine_bound"]
+
+
 def test_sketch_errors_against_numpy():
     W = spiked(150, 60).float()
     found, s = nla.sketch_errors(nla.Matrix("dense", 3, 0, W)), singular_values(W)

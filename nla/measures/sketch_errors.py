@@ -39,7 +39,8 @@ def sketch_errors(matrix):
     errors |= _from_quadrature(matrix, s.cpu().numpy(), seed)
     sines = {}
     for name in ("range_finder", "block_krylov"):
-        errors[name], sine = _leading(getattr(sketch, name)(W, min(LEADING, len(s)), seed=seed), s, vectors)
+        found = getattr(sketch, name)(W, min(LEADING, len(s)), seed=seed)
+        errors[name], sine = _leading(found, s, vectors)
         sines |= {f"{name}_{k}": v for k, v in sine.items()}
     flat = {f"{k}_{what}": v for k, both in errors.items() for what, v in zip(("off", "error"), both, strict=True)}
     return {k: float(v) for k, v in (flat | sines).items()}
@@ -62,7 +63,8 @@ def _cosine(W, seed):
 def _leading(found, s, vectors):
     """((off, error) of the worst singular value, its sines) of what a range finder or a Krylov space found."""
     k = len(found.s)
-    largest, true, ours = s[:k].cpu().numpy(), vectors[:, :k], found.short.double()
+    side = found.long if len(found.long) == len(vectors) else found.short  # of a square matrix `vectors` are left ones
+    largest, true, ours = s[:k].cpu().numpy(), vectors[:, :k], side.double()
     with np.errstate(divide="ignore", invalid="ignore"):  # of the zero matrix all are NaN
         off, error = found.s / largest - 1, found.error / largest
     worst = np.abs(off).argmax()

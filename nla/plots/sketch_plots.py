@@ -14,7 +14,7 @@ def stated_against_true(table, names):
     Points above the grey line are outside their intervals, which 1 in 20 may be.
     """
     high = -(-len(names) // 4)
-    fig, grid = plt.subplots(high, 4, figsize=(11.6, 2.9 * high + 0.3), layout="constrained", squeeze=False)
+    fig, grid = plt.subplots(high, 4, figsize=(11.2, 2.6 * high + 0.5), layout="constrained", squeeze=False)
     axs = grid.ravel()
     for ax in axs[len(names) :]:
         ax.axis("off")
