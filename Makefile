@@ -38,7 +38,7 @@ FILES := $(foreach link,$(LINKS),$(if $(filter demo demo-chain,$(link)),$(wildca
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
-.PHONY: help setup all audit scan tables gallery colab-check notebooks figures test check bench lint demo report clean address lab
+.PHONY: help setup all audit scan tables gallery colab-check floors-check notebooks figures test check bench lint demo report clean address lab
 .DEFAULT_GOAL := help
 .SECONDARY:
 
@@ -121,6 +121,10 @@ check: | $(SETUP) ## nbval: run the committed notebooks and compare the numbers 
 
 colab-check: ## run every notebook as Colab does: Colab's packages, one file in an empty folder (COLAB_PYTHON=, ONLY=00)
 	$(COLAB_PYTHON) tests/colab_check.py $(NLA_BUILD)/colab $(ONLY)
+
+floors-check: ## the same with the oldest version of every package that pyproject.toml admits (PYTHON=python3.11, ONLY=00)
+	$(PYTHON) tests/colab_check.py $(NLA_BUILD)/floors --floors $(ONLY)
+
 bench: | $(SETUP) ## speed and memory beside other ways to the same numbers (BENCH=small|full, ONLY="limit seed")
 	@$(PY) -m tests.bench $(ONLY)
 

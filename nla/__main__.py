@@ -59,6 +59,13 @@ def new(options):
     print(skeleton.new(options.slug, options.question, tomllib.loads(text)["project"]["urls"]["Repository"]))
 
 
+def relink(_):
+    """Make every notebook end with links to the one before and the one after it, under their titles."""
+    from nla import skeleton
+
+    skeleton.relink()
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m nla", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -75,6 +82,7 @@ def main():
     sub.add_argument("slug")
     sub.add_argument("question")
     sub.set_defaults(run=new)
+    commands.add_parser("relink", help=relink.__doc__, description=relink.__doc__).set_defaults(run=relink)
     options = parser.parse_args()
     try:
         return options.run(options)

@@ -1,7 +1,6 @@
 """A new notebook of the series with every part that `tests/test_notebooks.py` asks for, ready to be rewritten."""
 
 import re
-from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
@@ -57,12 +56,14 @@ print(last.groupby("kind", sort=False)["size"].median().map("{{:.3g}}".format).t
     ),
     ([], 'assert (table["size"] >= 0).all()'),
     (None, "## What this shows\n\n- On `demo` ..., and what would overturn it."),
-    (None, "Back: [{title}]({previous}.ipynb)"),
+    (None, ""),
 ]
 
 
 def new(slug, question, address, folder=None):
-    """Write notebooks/SLUG.ipynb about `question` and return its path; an existing file is an error.
+    """Write notebooks/SLUG.ipynb about `question`, link it with its neighbours, and return its path.
+
+    An existing file is an error.
 
     Parameters
     ----------
@@ -77,9 +78,7 @@ def new(slug, question, address, folder=None):
     path = folder / f"{slug}.ipynb"
     if path.exists():
         raise ValueError(f"{path.name} is there already")
-    before = [p for p in sorted(folder.glob("[0-9][0-9]_*.ipynb")) if p.name < path.name]
-    previous, title = (before[-1].stem, _title(before[-1])) if before else (slug, question)
-    said = dict(number=slug[:2], slug=slug, question=question, address=address, previous=previous, title=title)
+    said = dict(number=slug[:2], slug=slug, question=question, address=address)
     said["colab"] = address.replace("https://github.com", "https://colab.research.google.com/github")
     cells = []
     for i, (tags, text) in enumerate(CELLS):
@@ -88,8 +87,29 @@ def new(slug, question, address, folder=None):
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}})
     nbformat.write(notebook, path)
+    relink(folder)
     return path
 
 
-def _title(path):
-    return nbformat.read(Path(path), as_version=4).cells[0].source.splitlines()[0].removeprefix("# ")
+def relink(folder=None):
+    """Make the last cell of every notebook lead to the one before and the one after it, under their titles."""
+    folder = folder or root() / "notebooks"
+    found = {path: nbformat.read(path, as_version=4) for path in sorted(folder.glob("[0-9][0-9]_*.ipynb"))}
+    for path, notebook in found.items():
+        text = neighbours(path, found)
+        if notebook.cells[-1].source != text:
+            notebook.cells[-1].source = text
+            nbformat.write(notebook, path)
+
+
+def neighbours(path, found):
+    """What the last cell of the notebook at `path` says; `found`: all notebooks of the series, by path."""
+    paths = sorted(found)
+    place = paths.index(path)
+    before, after = paths[max(place - 1, 0) : place], paths[place + 1 : place + 2]
+    links = [("Back", p) for p in before] + [("Next", p) for p in after]
+    return " · ".join(f"{way}: [{_title(found[p])}]({p.name})" for way, p in links)
+
+
+def _title(notebook):
+    return notebook.cells[0].source.splitlines()[0].removeprefix("# ")

@@ -1,8 +1,9 @@
-"""Run notebooks as Google Colab would: python tests/colab_check.py FOLDER [NN ...].
+"""Run notebooks as Google Colab would: python tests/colab_check.py FOLDER [--floors] [NN ...].
 
-FOLDER gets an environment with what Colab has (colab-requirements.txt) and nothing else of ours. Each notebook, or
-those whose names begin with NN, is put alone into an empty folder, and its own Colab cell installs the package: from
-the last commit of this checkout in place of its address. No package that Colab has may be replaced by that.
+FOLDER gets an environment with what Colab has (colab-requirements.txt) and nothing else of ours; with --floors, the
+oldest versions that pyproject.toml admits instead. Each notebook, or those whose names begin with NN, is put alone into
+an empty folder, and its own Colab cell installs the package: from the last commit of this checkout in place of its
+address. No package that was there may be replaced by that.
 """
 
 import json
@@ -19,12 +20,19 @@ ROOT = Path(__file__).resolve().parent.parent
 PINS = Path(__file__).with_name("colab-requirements.txt")
 
 
-def environment(folder):
+def floors():
+    """The oldest versions of all dependencies that pyproject.toml admits, and what runs a notebook."""
+    asked = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    kernel = [line for line in PINS.read_text().splitlines() if line.startswith(("ipy", "nb"))]
+    return [name.replace(">=", "==") for name in asked] + kernel
+
+
+def environment(folder, pins):
     """Path of the python of the environment, made if it is not there."""
     python = folder / "env" / "bin" / "python"
     if not (folder / "made").is_file():
         venv.create(folder / "env", clear=True, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "-r", PINS], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", *pins], check=True)
         colab = next((folder / "env" / "lib").glob("python*")) / "site-packages" / "google" / "colab"
         colab.mkdir(parents=True)
         (colab / "__init__.py").touch()
@@ -44,7 +52,9 @@ def packages(python):
 def main(folder, *numbers):
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    python = environment(folder)
+    lowest = "--floors" in numbers
+    numbers = tuple(n for n in numbers if n != "--floors")
+    python = environment(folder, floors() if lowest else ["-r", PINS])
     subprocess.run([python, "-m", "pip", "uninstall", "--quiet", "--yes", "nla"], check=True)
     before, failed = packages(python), []
     address = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
@@ -79,4 +89,7 @@ def main(folder, *numbers):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except subprocess.CalledProcessError as error:  # pip has said why
+        sys.exit(f"could not set up the environment: {' '.join(map(str, error.cmd[1:5]))} … failed")

@@ -75,8 +75,10 @@ def test_a_notebook(tmp_path, monkeypatch):
     subprocess.run([Path(sys.executable).parent / execute[0], *execute[1:], *options, path], check=True)
     notebook = nbformat.read(path, as_version=4)
     assert (
-        "Back: [00 · Which checkpoints exist, and what is a matrix?](00_checkpoints.ipynb)" in notebook.cells[-1].source
+        notebook.cells[-1].source == "Back: [00 · Which checkpoints exist, and what is a matrix?](00_checkpoints.ipynb)"
     )
+    first = nbformat.read(tmp_path / "00_checkpoints.ipynb", as_version=4)
+    assert first.cells[-1].source == f"Next: [{slug[:2]} · {question}]({slug}.ipynb)"
     shape.test_parameters(notebook, path)
     shape.test_badge_and_colab_cell_point_here(notebook, path)
     shape.test_is_short(notebook, path)

@@ -9,6 +9,8 @@ import nbformat
 import papermill
 import pytest
 
+from nla import skeleton
+
 ROOT = Path(__file__).parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 ADDRESS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
@@ -90,6 +92,11 @@ def test_badge_and_colab_cell_point_here(notebook, path):
 def test_links_lead_to_notebooks(notebook):
     for link in re.findall(r"\]\((\w+\.ipynb)\)", "\n".join(c.source for c in notebook.cells)):
         assert (ROOT / "notebooks" / link).is_file(), link
+
+
+def test_leads_to_the_one_before_and_the_one_after(notebook, path):
+    found = {p: nbformat.read(p, as_version=4) for p in PATHS}
+    assert notebook.cells[-1].source == skeleton.neighbours(path, found)  # python -m nla relink mends it
 
 
 def test_is_short(notebook, path):
