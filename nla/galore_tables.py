@@ -32,8 +32,10 @@ def label(configuration):
 
 
 def runs():
-    """One row per run and evaluated step: label, name, projector, rank, refresh, seed, step, tokens, held_out_loss,
-    parameters, state_bytes."""
+    """One row per committed run, of those `nla.demo.galore_runs` is to train, and evaluated step.
+
+    Columns: label, name, projector, rank, refresh, seed, step, tokens, held_out_loss, parameters, state_bytes.
+    """
     rows, tokens = [], how()["recipe"]["tokens_per_step"]
     for run in _stored()["runs"]:
         chosen = run["configuration"]
