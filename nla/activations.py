@@ -38,6 +38,37 @@ class Covariance:
         return vectors[:, values > 1e-10 * values[-1].clamp_min(1e-300)].flip(1)
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a matrix is given, in moments; all float64.
+
+    Parameters
+    ----------
+    second : torch.Tensor
+        E x x^T, (n, n), not centred.
+    mean, absolute : torch.Tensor
+        E x and E |x|, (n,).
+    count : int
+        How many inputs.
+    """
+
+    second: torch.Tensor
+    mean: torch.Tensor
+    absolute: torch.Tensor
+    count: int
+
+    @classmethod
+    def of(cls, x):
+        """Of the rows of x, (count, n)."""
+        x = x.double()
+        return cls(x.T @ x / len(x), x.mean(0), x.abs().mean(0), len(x))
+
+    @property
+    def centred(self):
+        """Covariance matrix, (n, n)."""
+        return self.second - torch.outer(self.mean, self.mean)
+
+
 def kinds_of(model):
     """The kinds of matrices that the layers of a running model have, in order."""
     return list(dict.fromkeys(kind for kind, layer in in_memory(model).index if layer >= 0))
@@ -69,34 +100,43 @@ def covariances(model, windows, layers=None, at_once=16, memory=2e9):
     while waiting:
         count = max(1, int(np.searchsorted(np.cumsum([8 * size**2 for *_, size in waiting]), memory, side="right")))
         now, waiting = waiting[:count], waiting[count:]
-        for (kind, layer, *_), found in zip(now, _pass(model, windows, now, at_once), strict=True):
-            yield (kind, *(k for k in kinds_of(model) if SAME_INPUT.get(k) == kind)), layer, found
+        found = moments(model, windows, [module for _, _, module, _ in now], at_once)
+        for (kind, layer, *_), each in zip(now, found, strict=True):
+            kinds = (kind, *(k for k in kinds_of(model) if SAME_INPUT.get(k) == kind))
+            yield kinds, layer, Covariance(each.count, each.mean, each.centred)
 
 
-def _pass(model, windows, readers, at_once):
-    """The `Covariance` of each of `readers`, (kind, layer, module, size), by one pass over the text."""
-    device = model.device
-    sums = [torch.zeros(size + 1, size, dtype=torch.float64, device=device) for *_, size in readers]
+@torch.no_grad()
+def moments(model, windows, modules, at_once=16):
+    """`Inputs` of each of `modules` of a running model is given on `windows` of token ids, (n, length).
 
-    def adding(total):
-        def hook(module, args):
-            x = args[0].reshape(-1, args[0].shape[-1]).double()
-            total[:-1].addmm_(x.T, x)
-            total[-1] += x.sum(0)
+    Modules that are given the same tensor, one after the other, share one sum.
+    """
+    modules, sums, source, last = list(modules), {}, {}, {"x": None}
 
-        return hook
+    def hook(module, args):
+        if args[0] is not last["x"]:
+            last.update(x=args[0], module=module)
+            x = args[0].detach().flatten(0, -2).double()
+            if module not in sums:
+                sums[module] = x.new_zeros(x.shape[1] + 2, x.shape[1]), [0]
+            total, count = sums[module]
+            total[:-2].addmm_(x.T, x)
+            total[-2] += x.sum(0)
+            total[-1] += x.abs().sum(0)
+            count[0] += len(x)
+        source[module] = last["module"]
 
-    pairs = zip(readers, sums, strict=True)
-    hooks = [module.register_forward_pre_hook(adding(total)) for (_, _, module, _), total in pairs]
+    hooks = [module.register_forward_pre_hook(hook) for module in set(modules)]
     try:
         for part in windows.split(at_once):
-            model(part.to(device))
+            model(part.to(model.device), use_cache=False)
     finally:
         for hook in hooks:
             hook.remove()
-    for total in sums:
-        mean = total[-1] / windows.numel()
-        yield Covariance(windows.numel(), mean, total[:-1] / windows.numel() - torch.outer(mean, mean))
+    found = {module: (total / count[0], count[0]) for module, (total, count) in sums.items()}
+    found = {module: Inputs(mean[:-2], mean[-2], mean[-1], count) for module, (mean, count) in found.items()}
+    return [found[source[module]] for module in modules]
 
 
 def overlap(matrix, covariance):

@@ -42,7 +42,7 @@ def running(checkpoint, entries=0):
     bpe = language.tokenizer(checkpoint)
     if bpe is None:
         return None, "there is no tokenizer.json beside the weights"
-    model = language.headless_model(checkpoint)
+    model = language.fast_attention(language.headless_model(checkpoint))
     if max(bpe.get_vocab().values()) >= model.get_input_embeddings().weight.shape[0]:
         return None, "its tokenizer.json has more tokens than the model"
     if not all(torch.isfinite(p).all() for p in model.parameters()):

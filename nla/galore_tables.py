@@ -9,7 +9,7 @@ import pandas as pd
 from nla.models import DEMO
 
 RUNS, GEOMETRIES = DEMO / "galore_runs.json", DEMO / "sketch_geometries.json"
-TIMES = DEMO / "galore_times.json"
+TIMES, ESTIMATORS = DEMO / "galore_times.json", DEMO / "sketch_estimators.json"
 LOW_RANK = DEMO / "low_rank_runs.json"  # of notebook 11: same start, same batches, same steps
 MATRICES = {"attention.query_key_value": "query, key, value", "attention.dense": "dense"}
 
@@ -32,8 +32,10 @@ def label(configuration):
 
 
 def runs():
-    """One row per run and evaluated step: label, name, projector, rank, refresh, seed, step, tokens, held_out_loss,
-    parameters, state_bytes."""
+    """One row per committed run, of those `nla.demo.galore_runs` is to train, and evaluated step.
+
+    Columns: label, name, projector, rank, refresh, seed, step, tokens, held_out_loss, parameters, state_bytes.
+    """
     rows, tokens = [], how()["recipe"]["tokens_per_step"]
     for run in _stored()["runs"]:
         chosen = run["configuration"]
@@ -79,20 +81,21 @@ def final_spectra():
 
 
 def summary():
-    """One row per label: loss, its excess over AdamW (mean over seeds, half their range), times, MB of state, and
-    medians over matrices, averaged over seeds, of the series' measures: ranks of W and W - W_0, mp_departure, alpha."""
+    """One row per label: excess of loss over AdamW with the same seed (mean over `seeds` seeds, and half their range),
+    MB of state, times, and medians over matrices, averaged over seeds, of the series' measures: ranks of W and W - W_0,
+    mp_departure, alpha."""
     table, beyond = runs(), excess()
     last = table[table.step == table.step.max()].groupby("label", sort=False)
-    found = pd.DataFrame({"loss": last.held_out_loss.mean(), "excess": beyond.mean()})
-    found["half range"] = (beyond.max() - beyond.min()) / 2
+    found = pd.DataFrame({"seeds": last.seed.nunique(), "excess": beyond.mean()})
+    found["half range"] = ((beyond.max() - beyond.min()) / 2).where(found.seeds > 1)
+    found["state [MB]"] = last.state_bytes.first() / 1e6
     times = pd.DataFrame([row | {"label": label(row["configuration"])} for row in _stored(TIMES)["rows"]])
     times = times.set_index("label")[["step_seconds", "projector_seconds"]] * 1e3
     found[["step [ms]", "projector [ms]"]] = times.reindex(found.index)
-    found["seeds"] = last.seed.nunique()
-    found["state [MB]"] = last.state_bytes.first() / 1e6
     inner = final_spectra().query("layer >= 0").replace([np.inf, -np.inf], np.nan)
     columns = ["stable_rank", "change_stable_rank", "effective_rank_relative", "mp_departure", "alpha"]
-    return found.join(inner.groupby(["label", "seed"])[columns].median().groupby("label").mean()).reindex(found.index)
+    found = found.join(inner.groupby(["label", "seed"])[columns].median().groupby("label").mean())
+    return found.reindex(table.label.unique())
 
 
 def geometries():
@@ -109,14 +112,38 @@ def geometries():
     return pd.DataFrame(rows)
 
 
+def estimators():
+    """One row per geometry and quantity: what `tests.bench.estimators` stored, with ``off`` and ``stated``.
+
+    These are true and stated error over the exact value; over the shorter side if the quantity is a count.
+    """
+    table = pd.DataFrame(_stored(ESTIMATORS)["rows"])
+    scale = table.exact.where(~table.quantity.str.contains("the edge"), table[["rows", "cols"]].min(axis=1))
+    return table.assign(off=(table.estimate - table.exact).abs() / scale, stated=table.error / scale)
+
+
+def crossover(table):
+    """Least shorter side from which on the sketch is the faster at every larger geometry of `table`; None if none."""
+    ratio = (table.exact_seconds / table.seconds).groupby(table.cols).min().sort_index()
+    faster = (ratio > 1)[::-1].cummin()[::-1]
+    return int(faster.idxmax()) if faster.any() else None
+
+
 def low_rank():
-    """Of notebook 11's runs with the same peak, steps and seeds: (experiment, parameters, loss) at the last step, mean
-    over seeds, by loss; None where they are not there, or not from the same start."""
+    """Of notebook 11's runs with the same peak, steps and seeds: loss over that of whole layers with the same seed.
+
+    One row per experiment: seeds, excess (mean over them), parameters, MB of AdamW's state, by excess; None where the
+    runs are not there, or not from the same start.
+    """
     if not LOW_RANK.is_file():
         return None
     stored, ours = _stored(LOW_RANK), how()["recipe"]
     if (stored["how"]["steps"], stored["how"]["tokens_per_step"]) != (ours["steps"], ours["tokens_per_step"]):
         return None
-    rows = [r | {"loss": r["curve"][-1][1]} for r in stored["runs"] if r["peak"] == ours["peak"]]
-    found = pd.DataFrame(rows).groupby("experiment").agg(parameters=("parameters", "first"), loss=("loss", "mean"))
-    return found.sort_values("loss")
+    rows = pd.DataFrame([r | {"loss": r["curve"][-1][1]} for r in stored["runs"] if r["peak"] == ours["peak"]])
+    whole = rows[rows.experiment == "whole"].set_index("seed").loss
+    rows["excess"] = rows.loss - rows.seed.map(whole)
+    rows["state [MB]"] = 8 * rows.parameters / 1e6  # two moments of four bytes
+    kept = {"seed": "nunique", "excess": "mean", "parameters": "first", "state [MB]": "first"}
+    found = rows.groupby("experiment").agg(kept)
+    return found.rename(columns={"seed": "seeds"}).sort_values("excess")

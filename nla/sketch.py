@@ -1,8 +1,8 @@
 """Randomised estimates of spectral quantities of one matrix W, m x n, from products with few vectors or from few rows.
 
 Each is an `Estimate`: a value and the half-width of its 95 % interval. In what follows r = min(m, n), and lambda = s^2
-are the eigenvalues of the short-side Gram matrix, which is never formed. What the libraries have is used (`torch.
-svd_lowrank` for a range finder); what follows they lack. The whole spectral density is in `nla.quadratures`.
+are the eigenvalues of the short-side Gram matrix, which is never formed. They are what the libraries lack, or lack
+with errors and seeds of their own. The whole spectral density is in `nla.quadratures`.
 """
 
 from collections import namedtuple
@@ -72,9 +72,10 @@ def block_krylov(W, k, depth=3, oversampling=8, seed=0):
     -------
     Leading
         ``s`` (k,) descending, float64, never above the true ones but for rounding (Cauchy interlacing). ``error``
-        (k,): some singular value lies so near to each, sqrt(1/2) ||W^T u - s v||, which is the shift unless
-        a direction was missed. ``short`` (r, k), ``long`` (max(m, n), k): singular vectors. ``sine``: bound of Wedin on
-        the Frobenius norm of the sines of the angles between short and the true subspace; infinite without a gap.
+        (k,): some singular value lies so near to each, sqrt(1/2) of the norm of W^T u - s v and W v - s u (one of them
+        is zero), which is the shift unless a direction was missed. ``short`` (r, k), ``long`` (max(m, n), k): singular
+        vectors. ``sine``: bound of Wedin on the Frobenius norm of the sines of the angles between short and the true
+        subspace; infinite without a gap.
 
     References
     ----------
@@ -89,9 +90,28 @@ def block_krylov(W, k, depth=3, oversampling=8, seed=0):
         basis.append(block)
     Q = torch.linalg.qr(torch.cat(basis, 1))[0]
     U, s, Zt = torch.linalg.svd(W @ Q, full_matrices=False)
+    return _leading(W, U, s, Q @ Zt.T, k)
+
+
+def range_finder(W, k, iterations=2, oversampling=8, seed=0):
+    """What `block_krylov` returns, from a random range and so many power iterations.
+
+    It takes 2 `iterations` + 2 products with k + `oversampling` vectors, where a Krylov space takes 2 `depth` + 1, and
+    keeps the last block only. This is `torch.svd_lowrank` with a generator of its own: that of all is shared by the
+    threads of a scan. Halko, Martinsson & Tropp 2011 (doi:10.1137/090771806).
+    """
+    W = upright(W)
+    Q = torch.linalg.qr(W @ signs(W.shape[1], min(k + oversampling, W.shape[1]), seed=seed, like=W))[0]
+    for _ in range(iterations):
+        Q = torch.linalg.qr(W @ torch.linalg.qr(W.T @ Q)[0])[0]
+    U, s, Vt = torch.linalg.svd(Q.T @ W, full_matrices=False)
+    return _leading(W, Q @ U, s, Vt.T, k)
+
+
+def _leading(W, U, s, V, k):
     shown = min(k + 1, len(s))
-    V = Q @ Zt.T[:, :shown]
-    residual = (W.T @ U[:, :shown] - s[:shown] * V).norm(dim=0).double().cpu().numpy()
+    U, s, V = U[:, :shown], s[:shown], V[:, :shown]
+    residual = torch.hypot((W.T @ U - s * V).norm(dim=0), (W @ V - s * U).norm(dim=0)).double().cpu().numpy()
     s = s.double().cpu().numpy()
     error = residual * 0.5**0.5 + 8 * torch.finfo(W.dtype).eps * s[0]
     gap = s[k - 1] - (s[k] + error[k]) if shown > k else s[-1]
@@ -106,6 +126,8 @@ def row_pairs(X, kernel, rows, seed=0):
     """
     m = X.shape[0]
     k = min(rows, m)
+    if k < 2:
+        return Estimate(np.nan, np.nan)
     drawn = X[torch.randperm(m, generator=torch.Generator().manual_seed(seed))[:k].to(X.device)].double()
     values = kernel(drawn @ drawn.T)
     values.fill_diagonal_(0)

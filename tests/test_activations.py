@@ -4,12 +4,14 @@ import copy
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from tokenizers import Tokenizer
 
 import nla
 from nla import activations, evaluation, fine_tuning, language, surgery
+from nla.plots import removal_plots
 from nla.recipes import Recipe
 from tests.test_families import CONFIGS, build
 
@@ -214,3 +216,17 @@ def test_answers_in_chat_format_and_as_source():
 
     prompt, answer = fine_tuning.sequences(Plain(), pairs)[0]
     assert bpe.decode(prompt + answer) == f'{pairs[0][0]}\n    """{pairs[0][2]}"""\n'
+
+
+def test_what_is_said_of_rises():
+    rises = pd.DataFrame({"kind": ["query", "value"] * 2, "stage": ["base", "base", "sft", "sft"]})
+    rises = rises.assign(rise=[0.0, 0.001, -0.00001, 0.005], error=[0.001, 0.001, 0.001, 0.0015])
+    assert removal_plots.grown(rises, "stage", "base", "sft") == ["value"]
+    assert removal_plots.grown(rises, "stage", "base", "sft", errors=3) == []
+    text = removal_plots.thousandths(rises, "stage", "rise")
+    assert [line.split() for line in text.splitlines()[2:]] == [
+        ["base", "0.0", "±1.0", "1.0", "±1.0"],
+        ["sft", "0.0", "±1.0", "5.0", "±1.5"],
+    ]
+    tenths = pd.DataFrame({"kind": "dense", "layer": -1, "part": [9, 10], "loss": [1.0, 1.2], "loss_error": [0.1, 0.1]})
+    assert removal_plots.upturns(tenths) == ["dense"] and removal_plots.upturns(tenths, 2) == []

@@ -115,10 +115,17 @@ def test_product_of_factors_starts_at_the_best_approximation():
 
 
 def test_committed_runs_are_whole():
-    table = galore_tables.runs()
-    assert sorted(table.seed.unique()) == list(galore_runs.SEEDS)
-    names = table[table.seed == 1].drop_duplicates(["name", "rank", "refresh"])
-    assert len(names) == len(galore_runs.CONFIGURATIONS)
+    """Each of them; those that claims rest on have all seeds, and `summary` says how many the others have."""
+    table, spectra = galore_tables.runs(), galore_tables.final_spectra()
+    runs = table.groupby(["label", "seed"], sort=False)
+    assert (runs.step.apply(tuple) == galore_runs.EVALUATED).all() and np.isfinite(table.held_out_loss).all()
+    wanted = [galore_tables.label(configuration) for configuration in galore_runs.CONFIGURATIONS]
+    assert set(table.label) <= set(wanted) and set(table.seed) == set(galore_runs.SEEDS)
+    assert set(galore_tables.excess()[wanted[:4]].dropna().index) == set(galore_runs.SEEDS)
+    matrices = spectra.groupby(["label", "seed"], sort=False).size()
+    assert matrices.nunique() == 1 and list(matrices.index) == list(runs.size().index)
     starts = table[(table.step == 0) & (table.name != "low-rank weights")].groupby("seed").held_out_loss
     assert (starts.nunique() == 1).all()  # the same start
-    assert table.step.max() == galore_runs.RECIPE.steps
+    assert galore_tables.summary().seeds.equals(
+        runs.size().groupby("label", sort=False).size()[table.label.unique()].rename("seeds")
+    )

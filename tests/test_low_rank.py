@@ -12,8 +12,8 @@ from scipy.optimize import minimize
 
 import nla
 from nla import low_rank
+from nla.activations import Inputs
 from nla.low_rank import budgets, calibration, factorisation, models, regression
-from nla.low_rank.factorisation import Inputs
 from nla.low_rank.models import parameters, skeleton
 from tests.test_families import CONFIGS, TIED, build
 

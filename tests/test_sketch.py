@@ -1,7 +1,10 @@
 """Sketches against exact spectra: analytic matrices, bias and coverage over hundreds of seeds, and scans with them."""
 
+import zlib
+
 import numpy as np
 import pytest
+import scipy.linalg
 import torch
 
 import nla
@@ -147,6 +150,68 @@ def test_block_krylov_finds_the_subspace():
     assert sketch.block_krylov(W.T, 6, depth=4).s == pytest.approx(found.s)
     library = torch.svd_lowrank(W, 14, niter=3)[1][:6].numpy()
     assert found.s == pytest.approx(library, rel=1e-2)
+
+
+@pytest.mark.parametrize("name", ["spiked", "wide"])
+def test_range_finder_is_below_within_its_error_and_no_better_than_krylov(name):
+    W = MATRICES[name]
+    s, worse, library = singular_values(W), [], []
+    for seed in range(40):
+        found = sketch.range_finder(W, 6, seed=seed)
+        assert (found.s <= s[:6] * (1 + 1e-9)).all() and s[0] - found.s[0] <= found.error[0]
+        long_side = W.T if name == "spiked" else W
+        assert long_side @ found.long == pytest.approx((found.short * torch.from_numpy(found.s)).numpy(), abs=1e-9)
+        worse.append(s[:6] - found.s >= s[:6] - sketch.block_krylov(W, 6, seed=seed).s - 1e-9)
+        torch.manual_seed(seed)
+        library.append([found.s, torch.svd_lowrank(W, 14, niter=2)[1][:6].numpy()])
+    assert np.mean(worse) > 0.9
+    ours, theirs = np.mean(library, 0)
+    assert ours == pytest.approx(theirs, rel=0.01)
+    assert sketch.range_finder(W, 6, iterations=20).s == pytest.approx(s[:6], rel=1e-3)
+
+
+def test_sketch_errors_are_errors_and_are_covered():
+    inside = {}
+    for seed in range(30):
+        W = spiked(150, 60) if seed % 2 else gaussian(100, 150)
+        found = nla.sketch_errors(nla.Matrix("dense", seed, 0, W.float()))
+        assert found["block_krylov_off"] <= 1e-6 and found["range_finder_off"] <= 1e-6
+        assert found["block_krylov_sine"] <= found["block_krylov_sine_bound"] * 1.001
+        for name in [k.removesuffix("_off") for k in found if k.endswith("_off")]:
+            inside.setdefault(name, []).append(abs(found[f"{name}_off"]) <= found[f"{name}_error"])
+    assert len(inside) == 8 and all(np.mean(hits) >= 0.85 for hits in inside.values()), inside
+
+
+def test_directions_of_spikes_are_found_in_every_shape():
+    for W in (spiked(150, 60, 8), spiked(60, 150, 8), spiked(80, 80, 8)):
+        found = nla.sketch_errors(nla.Matrix("dense", 0, 0, W.float()))
+        assert found["block_krylov_sine"] <= 0.3 and found["block_krylov_sine"] <= found["block_krylov_sine_bound"]
+
+
+def test_sketch_errors_against_numpy():
+    W = spiked(150, 60).float()
+    found, s = nla.sketch_errors(nla.Matrix("dense", 3, 0, W)), singular_values(W)
+    seed = zlib.crc32(b"dense 3 0")
+    Vt = np.linalg.svd(W.double().numpy())[2]
+    krylov = sketch.block_krylov(W, 8, seed=seed)
+    angles = scipy.linalg.subspace_angles(Vt[:8].T, krylov.short.double().numpy())
+    assert found["block_krylov_sine"] == pytest.approx(np.linalg.norm(np.sin(angles)), rel=1e-3)
+    upper = nla.nulls.mp_edges(150, 60, nla.bulk_sigma(s, 150, 60))[1]
+    count = quadratures.quadrature(W, seed=seed).count_above(upper).value
+    assert found["above_off"] == pytest.approx((count - (s > upper).sum()) / 60)
+    rows = (W / W.norm(dim=1, keepdim=True)).double().numpy()
+    truth = np.abs(rows @ rows.T)[~np.eye(150, dtype=bool)].mean()
+    estimate = sketch.row_pairs(torch.from_numpy(rows), torch.abs, 64, seed).value
+    assert found["cosine_off"] == pytest.approx(estimate / truth - 1, abs=1e-5)
+
+
+def test_sketch_errors_of_degenerate_matrices():
+    for W in (torch.zeros(9, 5), torch.ones(9, 5), torch.ones(1, 7), torch.eye(60)):
+        found = nla.sketch_errors(nla.Matrix("dense", 0, 0, W))
+        assert all(isinstance(v, float) for v in found.values())
+        if W.any():
+            assert abs(found["nuclear_off"]) <= found["nuclear_error"] + 1e-4
+    assert np.isnan(found["below_off"])  # square: no lower edge
 
 
 def test_row_pairs_unbiased_covered_and_exact_with_all_rows():

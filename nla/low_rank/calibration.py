@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nla import language, low_rank, nulls
+from nla import activations, language, low_rank, nulls
 from nla.layout import Layout
-from nla.low_rank.factorisation import Inputs, compare
+from nla.low_rank.factorisation import compare
 from nla.low_rank.models import break_even, parameters, skeleton
 
 LARGEST = 2e8  # parameters, beyond which hundreds of evaluations are no matter for a processor
@@ -36,9 +36,7 @@ def sound(ladder):
 
 def running(model):
     """`model` made ready for many evaluations: faster attention where it has it, on the GPU if there is one."""
-    if model._supports_sdpa and not getattr(model.config, "attn_logit_softcapping", None):
-        model.set_attn_implementation("sdpa")  # the same numbers, in a third of the time
-    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+    return language.fast_attention(model).to("cuda" if torch.cuda.is_available() else "cpu")
 
 
 def text(checkpoint, model, length=256):
@@ -69,12 +67,7 @@ def _not(reason, *result):
 @torch.no_grad()
 def losses(model, windows, at_once=8):
     """Mean cross-entropy of `model` on each of `windows` of token ids (n, length + 1): (n,) float64 NumPy, in nats."""
-    found = []
-    for part in windows.split(at_once):
-        logits = model(part[:, :-1], use_cache=False).logits.float()
-        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), part[:, 1:], reduction="none")
-        found.append(each.double().mean(1).cpu())
-    return torch.cat(found).numpy()
+    return language.losses(model, windows, at_once)
 
 
 def interval(values, level=0.95, samples=2000, seed=0):
@@ -91,29 +84,9 @@ def input_moments(model, windows, keys=None, at_once=8):
     Summed in float64 while the model runs; matrices that read the same share one.
     """
     layout = Layout(model.config, low_rank.Held(model))
-    paths = {key: low_rank.place(layout, *key)[0] for key in keys or low_rank.linears(model)}
-    sums, source, last = {}, {}, {"x": None}
-
-    def before(path):
-        def hook(module, args):
-            if args[0] is not last["x"]:
-                last.update(x=args[0], path=path)
-                x = args[0].detach().flatten(0, -2).double()
-                parts = (x.T @ x, x.sum(0), x.abs().sum(0), len(x))
-                sums[path] = tuple(a + b for a, b in zip(sums[path], parts, strict=True)) if path in sums else parts
-            source[path] = last["path"]
-
-        return hook
-
-    hooks = [model.get_submodule(path).register_forward_pre_hook(before(path)) for path in set(paths.values())]
-    try:
-        for part in windows.split(at_once):
-            model(part[:, :-1], use_cache=False)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    moments = {path: Inputs(a / n, b / n, c / n, n) for path, (a, b, c, n) in sums.items()}
-    return {key: moments[source[path]] for key, path in paths.items()}
+    modules = {key: low_rank.place(layout, *key)[0] for key in keys or low_rank.linears(model)}
+    found = activations.moments(model, windows[:, :-1], map(model.get_submodule, modules.values()), at_once)
+    return dict(zip(modules, found, strict=True))
 
 
 @torch.no_grad()

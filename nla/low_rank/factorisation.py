@@ -4,43 +4,10 @@ The output error of any W' follows from the second moments of the inputs: E |(W 
 so neither the optimum nor the error needs the inputs themselves.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from nla import spectra
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a layer was given, in moments; all float64.
-
-    Parameters
-    ----------
-    second : torch.Tensor
-        E x x^T, (n, n), not centred.
-    mean, absolute : torch.Tensor
-        E x and E |x|, (n,).
-    count : int
-        How many inputs.
-    """
-
-    second: torch.Tensor
-    mean: torch.Tensor
-    absolute: torch.Tensor
-    count: int
-
-    @classmethod
-    def of(cls, x):
-        """Of the rows of x, (count, n)."""
-        x = x.double()
-        return cls(x.T @ x / len(x), x.mean(0), x.abs().mean(0), len(x))
-
-    @property
-    def centred(self):
-        """Covariance matrix, (n, n)."""
-        return self.second - torch.outer(self.mean, self.mean)
 
 
 def truncated(W, rank, inputs=None):

@@ -11,8 +11,9 @@ import pandas as pd
 import torch
 
 from nla import low_rank
+from nla.activations import Inputs
 from nla.low_rank.calibration import inputs, matrices
-from nla.low_rank.factorisation import Inputs, affine, errors, regression
+from nla.low_rank.factorisation import affine, errors, regression
 from nla.low_rank.models import parameters, skeleton
 
 MISTRAL = {  # config.json of Open-Orca/Mistral-7B-OpenOrca; mistralai/Mistral-7B-v0.1 has 32,000 tokens, else the same

@@ -26,7 +26,7 @@ def sketched_spectrum(matrix, probes=24, steps=30):
     """
     W, (m, n) = matrix.values, matrix.shape
     seed = zlib.crc32(f"{matrix.kind} {matrix.layer}".encode())
-    frobenius2 = sum(float(rows.double().square().sum()) for rows in W.split(4096))
+    frobenius2 = sum(float(rows.double().square().sum()) for rows in W.split(256))
     leading = sketch.block_krylov(W, 1, depth=6, seed=seed)
     density = quadratures.quadrature(W, probes, steps, seed)
     found = {

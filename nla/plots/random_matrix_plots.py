@@ -9,7 +9,7 @@ from matplotlib.colors import Normalize
 from nla import figures, marchenko_pastur, nulls
 from nla.measures.spectrum import bulk_sigma
 
-SMOOTH = 15  # neighbouring ranks averaged, as the fluctuations of single vectors hide what they share
+GROUPS = 24  # of neighbouring ranks, averaged, as the fluctuations of single vectors hide what they share
 EDGES = {"right": "above the upper edge", "left": "below the lower edge"}
 
 
@@ -21,7 +21,7 @@ def spectra(pairs):
     pairs : dict
         kind -> (first, last) `Matrix`.
     """
-    fig, axs = figures.panels(pairs, 2.9, 2.3)
+    fig, axs = figures.panels(pairs, 2.7, 2.2)
     for kind, ax in axs.items():
         first, last = pairs[kind]
         (m, n), width = last.shape, 1 / 30
@@ -40,7 +40,7 @@ def spectra(pairs):
         ax.plot(out, np.full(len(out), -0.12), "|", color=color, ms=7)
         beyond = f", {(scaled >= most).sum()} beyond {most:g}" if (scaled >= most).any() else ""
         sides = f"{left.sum()} below, " if m != n else ""
-        ax.text(0.98, 0.6, f"{sides}{right.sum()} above{beyond}", transform=ax.transAxes, ha="right", fontsize="small")
+        ax.set_title(f"{figures.LABELS.get(kind, kind)}\n{sides}{right.sum()} above{beyond}", fontsize="small")
         ax.set(xlim=(0, most), ylim=(-0.25, None))
     figures.label_outer(axs, "density", "singular value / edge of its bulk")
     next(iter(axs.values())).legend(fontsize="x-small", loc="upper right")
@@ -48,15 +48,14 @@ def spectra(pairs):
 
 
 def over_training(table):
-    """Means over layers by kind: distance from the law, singular values outside the bulk, energy of those above it."""
+    """Means over layers by kind: distance from the law, and singular values above and below the bulk."""
     rank = table[["rows", "cols"]].min(axis=1)
     panels = {
         "distance from the law / random": table.mp_distance_relative,
         "% above the bulk": 100 * table.outliers_right / rank,
         "% below (rectangular only)": 100 * table.outliers_left / rank,
-        "% of energy above": 100 * table.energy_right,
     }
-    fig, axs = plt.subplots(1, 4, figsize=(12, 2.9))
+    fig, axs = plt.subplots(1, 3, figsize=(8.5, 2.4))
     for i, (ax, (title, values)) in enumerate(zip(axs, panels.items(), strict=True)):
         for kind, rows in table.assign(shown=values).groupby("kind", sort=False):
             line = rows.groupby("step").shown.mean()
@@ -109,9 +108,9 @@ def departure_map(found, steps):
     """Three maps layer x kind of the first step of `departures`; white: never, hatched: no such edge."""
     found = found[found.layer >= 0]
     kinds = [k for k in figures.KINDS if k in set(found.kind)]
-    titles = {"distance": "distance from the law at least 3 nulls"} | EDGES
+    titles = {"distance": "distance at least 3 nulls"} | EDGES
     height = 1.3 + 0.33 * found.layer.nunique()
-    fig, axs = plt.subplots(1, 3, figsize=(10, height), sharey=True)
+    fig, axs = plt.subplots(1, 3, figsize=(9, height), sharey=True)
     scale = Normalize(0, np.log1p(max(steps)) or 1)
     shown = found.layer.nunique() <= 12
     for ax, (column, title) in zip(axs, titles.items(), strict=True):
@@ -138,9 +137,10 @@ def departure_map(found, steps):
     return fig
 
 
-def smoothed(curve):
-    """Running mean over `SMOOTH` neighbours, fewer at the ends."""
-    return pd.Series(np.asarray(curve, dtype=float)).rolling(SMOOTH, center=True, min_periods=1).mean().to_numpy()
+def grouped(curve):
+    """(x, y): a curve over the rank as means of at most `GROUPS` groups of neighbours, x from 0 to 1."""
+    parts = np.array_split(np.asarray(curve, dtype=float), min(GROUPS, len(curve)))
+    return (np.arange(len(parts)) + 0.5) / len(parts), np.array([part.mean() for part in parts])
 
 
 def tenths(curve):
@@ -150,16 +150,16 @@ def tenths(curve):
 
 
 def _by_rank(table, step, kind, column):
-    """Mean over layers of a curve over the rank, smoothed; None where there is none."""
+    """`grouped` mean over layers of a curve over the rank; None where there is none."""
     rows = table[(table.step == step) & (table.kind == kind)]
     curves = [np.asarray(c, dtype=float) for c in rows[column].dropna() if np.size(c) > 1]
-    return smoothed(np.nanmean(curves, axis=0)) if curves and not np.isnan(curves).all() else None
+    return grouped(np.nanmean(curves, axis=0)) if curves and not np.isnan(curves).all() else None
 
 
 def vectors(table):
     """One panel per kind: entropy z-score of singular vectors against their rank, first and last checkpoint."""
     table = table[table.layer >= 0]
-    fig, axs = figures.panels(table.kind.unique(), 2.7, 2.0, sharey=True)
+    fig, axs = figures.panels(table.kind.unique(), 2.5, 1.8, sharey=True)
     for kind, ax in axs.items():
         for step, sides in ((table.step.min(), {"left": "-", "right": "--"}), (table.step.max(), SIDES)):
             for side, style in sides.items():
@@ -167,11 +167,15 @@ def vectors(table):
                 if curve is not None:
                     last = step == table.step.max()
                     color = figures.kind_colors()[kind] if last else figures.GREY
-                    x = (np.arange(len(curve)) + 0.5) / len(curve)
-                    ax.plot(x, curve, style, color=color, lw=1.4, label=side if last else None)
+                    ax.plot(*curve, style, color=color, lw=1.4, label=f"{side} vectors" if last else None)
         ax.axhline(0, color="0.3", lw=0.6, zorder=0)
         ax.set_yscale("symlog", linthresh=1)
-    next(iter(axs.values())).legend(fontsize="x-small", title="singular vectors", title_fontsize="x-small")
+    low, high = next(iter(axs.values())).get_ylim()
+    ticks = [t for size in (1, 3, 10, 30, 100) for t in (-size, size) if low <= t <= high]
+    for ax in axs.values():
+        ax.set_yticks([0, *ticks], [f"{t:g}" for t in (0, *ticks)])
+        ax.minorticks_off()
+    next(iter(axs.values())).legend(fontsize="x-small", loc="lower right")
     figures.label_outer(axs, "entropy z-score", "rank / r")
     return fig
 
@@ -182,7 +186,7 @@ SIDES = {"left": "-", "right": "--"}
 def vector_tests(table):
     """Over training: share of vectors that Porter-Thomas rejects, in three parts of the spectrum, and spacings."""
     names = {"rejected_top": "largest tenth", "rejected_middle": "middle", "rejected_bottom": "smallest tenth"}
-    fig, axs = plt.subplots(1, 4, figsize=(12, 2.9))
+    fig, axs = plt.subplots(1, 4, figsize=(10.5, 2.4))
     for ax, (column, title) in zip(axs, (names | {"spacing_ratio": "spacing ratio"}).items(), strict=True):
         for kind, rows in table.groupby("kind", sort=False):
             line = rows.groupby("step")[column].mean() * (1 if column == "spacing_ratio" else 100)
@@ -204,7 +208,7 @@ def vector_tests(table):
 def kept(table):
     """One panel per kind: best |cos| of each vector with any of the first checkpoint, against the rank, at the end."""
     table = table[table.layer >= 0]
-    fig, axs = figures.panels(table.kind.unique(), 2.7, 2.0, sharey=True)
+    fig, axs = figures.panels(table.kind.unique(), 2.5, 1.8, sharey=True)
     for kind, ax in axs.items():
         rows = table[(table.step == table.step.max()) & (table.kind == kind)]
         for column, color, label in (
@@ -213,7 +217,7 @@ def kept(table):
         ):
             curve = _by_rank(table, table.step.max(), kind, column)
             if curve is not None:
-                ax.plot((np.arange(len(curve)) + 0.5) / len(curve), curve, color=color, lw=1.6, label=label)
+                ax.plot(*curve, color=color, lw=1.6, label=label)
         ax.axhline(rows.kept_random.mean(), color="0.3", lw=0.8, ls=":", label="random direction")
     next(iter(axs.values())).legend(fontsize="x-small")
     figures.label_outer(axs, "best |cos| with step 0", "rank / r")

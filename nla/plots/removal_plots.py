@@ -7,7 +7,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from nla import figures
-from nla.plots.random_matrix_plots import smoothed
+from nla.plots.random_matrix_plots import grouped
 from nla.plots.stage_plots import colors
 
 TAKEN = {"untuned": ("s", "0.45"), "before": ("o", "#0072b2"), "after": ("o", "#d55e00")}
@@ -20,22 +20,22 @@ def overlaps(table):
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `nla.activations.overlaps`, with a column step. Lines are running means of the last step, coloured by
+        Of `nla.activations.overlaps`, with a column step. Lines are means of neighbours at the last step, coloured by
         layer; grey that of the first step, over the band of single random vectors.
     """
-    fig, axs = figures.panels(table.kind.unique(), 2.7, 2.0, sharey=True)
+    fig, axs = figures.panels(table.kind.unique(), 2.5, 1.8, sharey=True)
     depth = Normalize(0, max(table.layer.max(), 1))
     for kind, ax in axs.items():
         rows = table[table.kind == kind]
         last, first = (rows[rows.step == step] for step in (table.step.max(), table.step.min()))
         ax.axhspan(rows.overlap_low.min(), rows.overlap_high.max(), color="0.88", lw=0, label="random vectors")
-        x = (np.arange(len(last.overlap.iloc[0])) + 0.5) / len(last.overlap.iloc[0])
         for row in last.itertuples():
-            ax.plot(x, smoothed(row.overlap), lw=0.9, color=figures.DEPTH(depth(row.layer)))
+            ax.plot(*grouped(row.overlap), lw=0.9, color=figures.DEPTH(depth(row.layer)))
         if table.step.nunique() > 1:
-            ax.plot(x, smoothed(np.mean(first.overlap.tolist(), axis=0)), color=figures.GREY, lw=2, label="first step")
+            curve = grouped(np.mean(first.overlap.tolist(), axis=0))
+            ax.plot(*curve, color=figures.GREY, lw=2, label="first step")
     next(iter(axs.values())).legend(fontsize="x-small")
-    figures.label_outer(axs, "overlap with the inputs", "rank / r")
+    figures.label_outer(axs, "overlap with inputs", "rank / r")
     if table.layer.max() > 0:
         bar = fig.colorbar(ScalarMappable(depth, figures.DEPTH), ax=list(axs.values()), label="layer", aspect=40)
         bar.ax.yaxis.get_major_locator().set_params(integer=True)
@@ -68,7 +68,7 @@ def beyond(table):
 def beyond_over_steps(table):
     """`beyond` over training, a panel for each part of the spectrum, a line per kind."""
     found = beyond(table)
-    fig, axs = plt.subplots(1, 3, figsize=(10, 2.7), sharey=True)
+    fig, axs = plt.subplots(1, 3, figsize=(8.5, 2.3), sharey=True)
     for ax, part in zip(axs, ("largest", "middle", "smallest"), strict=True):
         for kind, rows in found.groupby("kind", sort=False):
             line = 100 * rows.groupby("step")[part].mean()
@@ -76,7 +76,7 @@ def beyond_over_steps(table):
         ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
         figures.steps_axis(ax, found.step)
         ax.set(title=f"{part} {'values' if part == 'middle' else 'tenth'}", xlabel="training step")
-    axs[0].set_ylabel("percent above the random band")
+    axs[0].set_ylabel("% above the band")
     axs[0].legend(fontsize="x-small")
     return fig
 
@@ -90,7 +90,7 @@ def deciles(table, single):
         Of `nla.surgery.deciles`, one loss named "loss": all layers at once, and layer by layer for some tenths.
     """
     kinds = list(dict.fromkeys(table.kind))
-    fig, axs = plt.subplots(1, 3, figsize=(11.5, 3.1), width_ratios=(1.3, 1, 1))
+    fig, axs = plt.subplots(1, 3, figsize=(9.8, 2.6), width_ratios=(1.3, 1, 1))
     shades = figures.kind_colors()
     for i, kind in enumerate(kinds):
         rows = table[table.kind == kind].sort_values("part")
@@ -102,14 +102,17 @@ def deciles(table, single):
     for ax, part, title in ((axs[1], largest, "the largest tenth"), (axs[2], smallest, "the smallest tenth")):
         for kind in kinds:
             rows = single[(single.kind == kind) & (single.part == part)].sort_values("layer")
-            ax.plot(rows.layer, rows.loss, marker=".", color=shades[kind])
+            error = 2 * rows.loss_error if "loss_error" in rows and part == smallest else None
+            ax.errorbar(
+                rows.layer, rows.loss, error, marker=".", color=shades[kind], lw=1.2, elinewidth=0.5, label=kind
+            )
         ax.set(title=f"{title}, one layer", xlabel="layer")
         ax.xaxis.get_major_locator().set_params(integer=True)
     for ax in axs:
         ax.set_yscale("symlog", linthresh=1e-3)
         ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
     axs[0].set_ylabel("rise of the loss [nats per token]")
-    axs[0].legend(fontsize="x-small")
+    axs[1].legend(*axs[0].get_legend_handles_labels(), fontsize="xx-small", loc=(0.3, 0.12), ncols=2)
     return fig
 
 
@@ -124,6 +127,23 @@ def upturns(table, errors=0):
     return found
 
 
+def thousandths(table, index, column):
+    """Text: `column` of a table of rises by `index` and kind, and its standard error if there is one, over 0.001."""
+    error = next((name for name in (f"{column}_error", "error") if name in table), None)
+    texts = [f"{round(1000 * rise, 1) + 0.0:.1f}" for rise in table[column]]  # + 0.0: no -0.0
+    if error:
+        texts = [f"{text} ±{1000 * e:.1f}" for text, e in zip(texts, table[error], strict=True)]
+    found = table.assign(text=texts).pivot(index=index, columns="kind", values="text")
+    return found.loc[table[index].unique(), table.kind.unique()].to_string()
+
+
+def grown(table, column, then, now, errors=2):
+    """The kinds whose rise is larger where `column` is `now` than where it is `then`, by `errors` errors of both."""
+    rises = table.pivot(index=column, columns="kind", values="rise")[table.kind.unique()]
+    spread = np.hypot(*table.pivot(index=column, columns="kind", values="error").loc[[then, now], rises.columns].values)
+    return list(rises.columns[rises.loc[now] - rises.loc[then] > errors * spread])
+
+
 def fine_tuned(later, around):
     """What the smallest tenth of a kind is worth for answers: by stage, and taken out before or after fine-tuning.
 
@@ -133,7 +153,7 @@ def fine_tuned(later, around):
         kind, rise, error and, in the first, stage, in the second, taken (of `nla.fine_tuning.before_and_after`); either
         may be empty. Bars are two standard errors.
     """
-    fig, axs = plt.subplots(1, 2, figsize=(10.5, 3.2), sharey=True)
+    fig, axs = plt.subplots(1, 2, figsize=(9, 2.6), sharey=True)
     kinds = list(dict.fromkeys([*(later.kind if len(later) else ()), *(around.kind if len(around) else ())]))
     stages = list(dict.fromkeys(later.stage)) if len(later) else []
     shades = ["black", *list(colors(["", *stages]).values())[1:]]

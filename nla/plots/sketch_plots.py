@@ -13,8 +13,12 @@ def stated_against_true(table, names):
 
     Points above the grey line are outside their intervals, which 1 in 20 may be.
     """
-    fig, axs = plt.subplots(1, len(names), figsize=(2.9 * len(names), 3.2), layout="constrained")
-    for ax, (name, title) in zip(axs, names.items(), strict=True):
+    high = -(-len(names) // 4)
+    fig, grid = plt.subplots(high, 4, figsize=(11.2, 2.6 * high + 0.5), layout="constrained", squeeze=False)
+    axs = grid.ravel()
+    for ax in axs[len(names) :]:
+        ax.axis("off")
+    for ax, (name, title) in zip(axs, names.items(), strict=False):
         rows = table[table[f"{name}_off"].notna() & (table[f"{name}_error"] > 0)]
         x, y = rows[f"{name}_error"], rows[f"{name}_off"].abs().clip(lower=1e-7)
         if rows.empty:
@@ -26,7 +30,8 @@ def stated_against_true(table, names):
         ax.set(xscale="log", yscale="log", title=title, xlabel="stated error (95 %)")
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set(xlim=(low, high), ylim=(max(y.min() / 2, 1e-5 * high), 2 * high))
-    axs[0].set_ylabel("true error, relative")
+    for row in grid:
+        row[0].set_ylabel("true error")
     handles, labels = max((ax.get_legend_handles_labels() for ax in axs), key=lambda both: len(both[1]))
     fig.legend(handles, labels, loc="outside lower center", ncols=len(labels), fontsize="small", markerscale=2)
     return fig
@@ -70,30 +75,35 @@ def density(quadrature, s, edges, title):
     return fig
 
 
-def costs(table):
-    """By the shorter side: time of an exact spectrum over a sketched one, and the error of its effective rank.
+def costs(table, estimators):
+    """By the shorter side: time of an exact spectrum over a sketched one, the same of single estimators for square
+    matrices, and the error of the effective rank.
 
-    Points are true errors, the line joins those stated for square matrices of Gaussian entries.
+    In the last panel points are true errors, the line joins those stated for square matrices of Gaussian entries.
     """
-    fig, axs = plt.subplots(1, 2, figsize=(9.5, 3.5))
+    fig, axs = plt.subplots(1, 3, figsize=(13, 3.9), layout="constrained")
     markers = {"query": "o", "dense_h_to_4h": "s", "embed_in": "^"}
-    for (kind, spiked), rows in table.groupby(["kind", "spiked"], sort=False):
-        style = dict(color=figures.kind_colors()[kind], marker=markers[kind], ms=6, ls="--" if spiked else "-")
+    for (kind, spiked), rows in table.sort_values("cols").groupby(["kind", "spiked"], sort=False):
+        style = dict(color=figures.kind_colors()[kind], marker=markers[kind], ms=5, ls="--" if spiked else "-")
         style |= dict(mfc="white") if spiked else {}
         ratio = rows.exact_seconds / rows.sketched_seconds
         axs[0].plot(rows.cols, ratio, **style, label=f"{kind}{', spiked' if spiked else ''}")
-        axs[1].plot(rows.cols, (rows.effective_rank_off / rows.effective_rank).abs(), **style | dict(ls=""))
-    square = table[(table.kind == "query") & ~table.spiked]
-    axs[1].plot(
-        square.cols, square.effective_rank_error / square.effective_rank, color="0.3", lw=1, label="stated, query"
-    )
-    axs[0].axhline(1, color=figures.GREY, lw=2.5, zorder=0)
-    for ax, label in zip(axs, ("time, exact / sketch", "relative error of the effective rank"), strict=True):
+        axs[2].plot(rows.cols, (rows.effective_rank_off / rows.effective_rank).abs(), **style | dict(ls=""))
+    square = table[(table.kind == "query") & ~table.spiked].sort_values("cols")
+    stated = square.effective_rank_error / square.effective_rank
+    axs[2].plot(square.cols, stated, color="0.3", lw=1, label="stated, query")
+    square = estimators[(estimators.kind == "query") & estimators.spiked & (estimators.quantity != "nuclear norm")]
+    for i, (name, rows) in enumerate(square.groupby("quantity", sort=False)):
+        label = "density: counts, nuclear norm" if name == "above the edge" else name
+        axs[1].plot(rows.cols, rows.exact_seconds / rows.seconds, marker="o", ms=4, color=f"C{i}", label=label)
+    labels = ("time, exact / sketched spectrum", "time, exact / sketch, query, spiked", "error of the effective rank")
+    for ax, label in zip(axs, labels, strict=True):
         ax.set(yscale="log", xlabel="shorter side", ylabel=label)
         figures.log_axis(ax.xaxis)
-    figures.log_axis(axs[0].yaxis)
-    axs[0].legend(fontsize="x-small")
-    axs[1].legend(fontsize="x-small")
+        ax.legend(fontsize="x-small")
+    for ax in axs[:2]:
+        ax.axhline(1, color=figures.GREY, lw=2.5, zorder=0)
+        figures.log_axis(ax.yaxis)
     return fig
 
 

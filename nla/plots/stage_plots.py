@@ -11,7 +11,7 @@ from matplotlib.colors import Normalize
 from nla import figures
 
 PRETRAINING = "pretraining"  # its last saved interval, beside which the stages are seen
-COLUMNS = {  # of each of notebooks 01 to 06, and alpha
+COLUMNS = {  # of each of notebooks 01 to 06, 08 and 09
     "rms": "RMS",
     "spectral": "spectral norm",
     "nuclear_relative": "nuclear norm / random",
@@ -26,6 +26,8 @@ COLUMNS = {  # of each of notebooks 01 to 06, and alpha
     "rms_cosine_rows": "RMS cosine of rows",
     "procrustes": "distance from orthogonality",
     "rho_mean_abs": "mean |cos| of W1 row, W2 column",
+    "mp_distance_relative": "distance from Marchenko-Pastur / random",
+    "outliers_right": "values above the random bulk",
     "alpha": "alpha",
 }
 
@@ -53,7 +55,7 @@ def updates(before, after):
 def over_stages(before, after, column, ylabel=None, baseline=None, log=False):
     """One panel per kind: `column` against training step, and behind the broken line at each stage; colour = depth."""
     kinds = [kind for kind in figures.KINDS if kind in set(before.kind)]
-    fig, axs = figures.panels(kinds, sharey=True)
+    fig, axs = figures.panels(kinds, 2.9, 2.2, sharey=True)
     depth, last = Normalize(0, max(before.layer.max(), 1)), np.log1p(max(before.step.max(), 1))
     later = after[after.step > after.step.min()]
     stages = list(dict.fromkeys(later.stage))
@@ -196,7 +198,7 @@ def spectra(before, after):
 
 def change_dots(table, labels=COLUMNS):
     """A row per measure: its change in percent in each update, on a symmetric logarithmic axis."""
-    fig, ax = plt.subplots(figsize=(8.2, 0.27 * len(table) + 1.2))
+    fig, ax = plt.subplots(figsize=(7.6, 0.24 * len(table) + 1.2))
     for name in table:
         ax.plot(table[name], np.arange(len(table)), "o", ms=5, mew=0, color=colors(list(table))[name], label=name)
     ax.axvline(0, color="0.3", lw=0.8)

@@ -12,6 +12,7 @@ import time
 import torch
 
 from nla import language, low_rank, models
+from nla.activations import Inputs
 from nla.low_rank import budgets, calibration, factorisation, regression
 from nla.low_rank.models import break_even
 
@@ -53,7 +54,7 @@ def experiment_2(rank=1024, prompts=100, length=250, epochs=4629):
     X, W = drawn(prompts * length)
 
     def work():
-        factorisation.affine(W, 2 * rank, factorisation.Inputs.of(X))
+        factorisation.affine(W, 2 * rank, Inputs.of(X))
 
     closed = seconds(work)
     part = X[:length]
