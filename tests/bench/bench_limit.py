@@ -42,9 +42,9 @@ def rows(size):
     from nla import measuring
 
     cores, found = measuring.cores(), []
-    rounds = 1 if size == "tiny" else 4
+    rounds = 1 if size == "tiny" else 3
     with ThreadPoolExecutor(cores) as pool:
-        work, ways = gemms(cores, pool, 256 if size == "tiny" else 2048)
+        work, ways = gemms(cores, pool, 256 if size == "tiny" else 1536)
         for name in SIZES[size]:
             with nla.load(str(synthetic.ladder(name, 1))) as weights:
 
