@@ -9,6 +9,7 @@ is longer here, drawing and judging answers, it leaves to its user.
 
 import argparse
 import json
+import os
 import random
 from dataclasses import asdict
 from pathlib import Path
@@ -45,7 +46,8 @@ def dpo_loss(chosen, rejected, reference_chosen, reference_rejected, beta=BETA):
 def fit(model, recipe, loss_of_batch, what):
     """Train `model` in place with AdamW as in pretraining; the loss of every update."""
     optimizer, losses = train.optimizer_for(model, recipe), []
-    bar = tqdm(range(recipe.steps), unit="step", desc=what)
+    off = os.environ.get("TQDM_DISABLE", "0") != "0"  # tqdm's notebook bar does not ask
+    bar = tqdm(range(recipe.steps), unit="step", desc=what, disable=off)
     for step in bar:
         for group in optimizer.param_groups:
             group["lr"] = float(recipe.learning_rate(step))

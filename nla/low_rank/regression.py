@@ -61,7 +61,7 @@ def one_prompt(model, windows, steps, length=82, rank=64):
     """
     keys = _first(model)
     keys = [keys[i] for i in sorted({0, len(keys) // 2, len(keys) - 1})]
-    X, W = inputs(model, windows[:1, :length], keys), matrices(model, keys)
+    X, W = inputs(model, windows[:1, :-1][:, :length], keys), matrices(model, keys)
     X, Y = torch.stack([X[key] for key in keys]), torch.stack([X[key] @ W[key].T for key in keys])
     whole = Y.double().square().sum((1, 2)).cpu().numpy()
     tables = [
