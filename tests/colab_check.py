@@ -89,4 +89,7 @@ def main(folder, *numbers):
 
 
 if __name__ == "__main__":
-    sys.exit(main(*sys.argv[1:]))
+    try:
+        sys.exit(main(*sys.argv[1:]))
+    except subprocess.CalledProcessError as error:  # pip has said why
+        sys.exit(f"could not set up the environment: {' '.join(map(str, error.cmd[1:5]))} … failed")

@@ -20,13 +20,15 @@ LOOK = """<script>addEventListener("load", () => { document.title = JSON.stringi
   wide: document.documentElement.scrollWidth - innerWidth}) })</script>"""
 
 
-@pytest.fixture
-def pages():
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory):
     """The report of the committed notebooks."""
-    store.build("demo").mkdir(parents=True)
-    for path in NOTEBOOKS:
-        shutil.copy(path, store.build("demo"))
-    return report.report("demo").parent
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NLA_BUILD", str(tmp_path_factory.mktemp("build")))
+        store.build("demo").mkdir(parents=True)
+        for path in NOTEBOOKS:
+            shutil.copy(path, store.build("demo"))
+        return report.report("demo").parent
 
 
 def test_index_leads_to_every_notebook(pages):
@@ -69,10 +71,12 @@ def test_offline_markdown():
 
 def look(page, folder, width):
     """What LOOK sees in a window `width` wide, and what was written to the console."""
-    page.write_text(page.read_text(encoding="utf-8").replace("</body>", LOOK + "</body>"), encoding="utf-8")
+    page, text = page.with_name("looked_at.html"), page.read_text(encoding="utf-8")
+    page.write_text(text.replace("</body>", LOOK + "</body>"), encoding="utf-8")
     command = [CHROMIUM, "--headless", *QUIET, f"--user-data-dir={folder}", f"--window-size={width},900"]
     options = ["--enable-logging=stderr", "--virtual-time-budget=10000", "--dump-dom", page.as_uri()]
     done = subprocess.run([*command, *options], capture_output=True, text=True, timeout=120)
+    page.unlink()
     seen = re.search(r"<title>(\{.*?\})</title>", done.stdout)
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     return json.loads(seen[1].replace("&quot;", '"')), console
