@@ -9,7 +9,7 @@ import pytest
 
 import nla
 from nla import evidence, literature, recipes
-from nla.claims import CLAIMS, MEASURES, alpha, entries, random_matrices, sketches, spectra, stages
+from nla.claims import CLAIMS, MEASURES, alpha, entries, low_rank, random_matrices, sketches, spectra, stages
 
 KINDS = ["query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
 STEPS = [0, 1, 4, 16, 64, 256, 1000, 2000, 4000]
@@ -247,6 +247,17 @@ def beyond(exact, other, spread=0.002):
     return pd.DataFrame({"GaLore exact 48/50": exact + 0 * noise} | {name: other + noise for name in names})
 
 
+def above(**experiments):
+    """Losses over the whole model's of three seeds, by experiment; the spread is the second number."""
+    noise = np.array([-1, 0, 1])
+    return pd.DataFrame({int(name[1:]): mean + spread * noise for name, (mean, spread) in experiments.items()})
+
+
+def windows(mean):
+    return mean + 0.01 * np.tile([-1.0, 0, 1], 10)
+
+
+ABOVE = "claims.low_rank.above"
 RUNS = [
     (sketches.gradients_lose_rank, "gradients", courses(-1.0), S),
     (sketches.gradients_lose_rank, "gradients", courses(1.0), C),
@@ -255,14 +266,32 @@ RUNS = [
     *((c, "excess", beyond(0.1, 0.1), S) for c in (sketches.sketched_is_as_good, sketches.random_is_as_good)),
     *((c, "excess", beyond(0.1, 0.2), C) for c in (sketches.sketched_is_as_good, sketches.random_is_as_good)),
     *((c, "excess", beyond(0, 0.01, 0.1), N) for c in (sketches.sketched_is_as_good, sketches.random_is_as_good)),
+    (low_rank.low_rank_in_training_is_free, ABOVE, above(_23=(0.0, 0.002)), S),
+    (low_rank.low_rank_in_training_is_free, ABOVE, above(_23=(0.05, 0.002)), C),
+    (low_rank.low_rank_in_training_is_free, ABOVE, above(_23=(0.012, 0.05)), N),
+    (low_rank.low_rank_in_training_is_free, ABOVE, above(_23=(0.0, 0.002)).iloc[:1], N),
+    (low_rank.embeddings_are_needed, ABOVE, above(_25=(0.1, 0.002), _26=(0.03, 0.002)), S),
+    (low_rank.embeddings_are_needed, ABOVE, above(_25=(0.1, 0.002), _26=(0.0, 0.002)), C),
+    (low_rank.factors_fall_short, ABOVE, above(_5=(0.1, 0.01)), S),
+    (low_rank.factors_fall_short, ABOVE, above(_5=(0.01, 0.002)), C),
+    (low_rank.truncation_improves, "claims.low_rank.rank_16", windows(-0.01), S),
+    (low_rank.truncation_improves, "claims.low_rank.rank_16", windows(0.01), C),
+    (low_rank.truncation_improves, "claims.low_rank.rank_16", windows(0.001), N),
 ]
 
 
 @pytest.mark.parametrize("claim, name, stored, verdict", RUNS, ids=lambda x: getattr(x, "source", None))
 def test_verdict_follows_the_stored_runs(claim, name, stored, verdict, monkeypatch):
-    monkeypatch.setattr(sketches.galore_tables, name, lambda: stored)
+    monkeypatch.setattr(f"nla.{name if '.' in name else f'galore_tables.{name}'}", lambda: stored)
     assert claim.finding(evidence.Evidence(table(model="demo"))).verdict == verdict
     assert claim.finding(evidence.Evidence(table(model="pythia-1b"))).verdict == N
+
+
+def test_claims_on_low_rank_read_the_stored_runs():
+    found = low_rank.above()
+    assert {1, 5, 23, 25, 26} <= set(found) and (found[1] == 0).all() and len(found) > 1
+    rise = low_rank.rank_16()
+    assert len(rise) > 20 and np.isfinite(rise).all() and rise.any()
 
 
 @pytest.mark.parametrize("claim, columns, verdict", CASES, ids=lambda x: getattr(x, "source", None))

@@ -249,10 +249,11 @@ def test_regression_beats_any_other_map_of_its_rank(count):
     s = np.linalg.svd(X.numpy() @ best, compute_uv=False)
     floor = float(((X.numpy() @ best - Y.numpy()) ** 2).sum())
     for rank in (1, 3, 10):
-        M, lost = factorisation.regression(X, Y, rank)
-        assert np.linalg.matrix_rank(M.numpy(), tol=1e-9) <= rank
+        B, A, lost = factorisation.regression(X, Y, rank)
+        assert B.shape[1] == len(A) <= rank
+        assert lost == pytest.approx(float((X @ (B @ A).T - Y).square().sum()), abs=1e-8)
         assert lost == pytest.approx(floor + (s[rank:] ** 2).sum(), abs=1e-8)
-    exact = factorisation.regression(X, X @ W.T, min(count, 10))[1]
+    exact = factorisation.regression(X, X @ W.T, min(count, 10))[-1]
     assert exact < 1e-18 * float((X @ W.T).square().sum()) * 1e3
 
 

@@ -1,6 +1,7 @@
 """The 26 experiments, the models they make in every family, and how variants are trained and compared."""
 
 import json
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import torch
 from scipy import stats
 
+import nla
+from nla import language
 from nla.demo import low_rank_runs, train, variants
 from nla.low_rank import experiments
 from nla.low_rank.changes import Change, Silent, apply, halves, label
@@ -231,9 +234,6 @@ def test_unknown_variants_and_no_steps_are_refused():
 
 
 def test_models_that_are_not_trained_say_why(tmp_path, monkeypatch):
-    import nla
-    from nla import language
-
     monkeypatch.delenv("TEXT", raising=False)
     tiny_neox(0).save_pretrained(tmp_path / "tiny")
     checkpoint = nla.checkpoints(str(tmp_path / "tiny"))[0]
@@ -251,6 +251,30 @@ def test_models_that_are_not_trained_say_why(tmp_path, monkeypatch):
     monkeypatch.setenv("TEXT", str(text))
     windows, unseen, why_not = variants.material(demo, small, device="cuda")
     assert why_not == "" and windows.shape[1] == unseen.shape[1] == 257 and len(windows) > 5 * len(unseen)
+
+
+def test_a_geometry_on_the_hub_is_trained_on_a_text_that_is_named(hub, tmp_path, monkeypatch):
+    """What MODEL=pythia-410m TEXT=file does on a GPU, at a tiny size and on the CPU."""
+    folder, text = tmp_path / "step0", tmp_path / "some.txt"
+    tiny_neox(0, vocab=1024).half().save_pretrained(folder)
+    shutil.copy(nla.models.DEMO / "tokenizer.json", folder)
+    hub.add("acme/small", {"step0": folder, "main": folder})
+    checkpoint = nla.checkpoints("acme/small")[-1]
+    sizes = language.configuration(checkpoint)
+    monkeypatch.setattr(variants, "SMALL", 1e4)
+    assert variants.material(checkpoint, sizes)[2].endswith("parameters need a GPU")
+    text.write_text("def f(x):\n    return x\n" * 1000)
+    windows, unseen, why_not = variants.material(checkpoint, sizes, str(text), "cuda")
+    assert why_not == "" and windows.shape[1] == 65  # the context of this model
+    chosen = variants.few(sizes)
+    assert {"whole", "no attention"} < set(chosen) and any("mlp rank" in name for name in chosen)
+    table = variants.compare(sizes, windows, unseen, chosen, steps=8, held_out=4, device="cpu", peak=1e-2)
+    ends = table.pivot(index="experiment", columns="step", values="held_out_loss")
+    assert set(ends.index) == set(chosen) and (ends[8] < ends[0] - 0.5).all()
+    known = variants.variants(sizes)
+    for name, rows in table.groupby("experiment"):
+        assert (rows.parameters == experiments.count(sizes, known[name][1])).all()
+    assert not [path for _, path, _ in hub.requests if "safetensors" in path]  # its weights are not asked for
 
 
 def test_interval_is_students():

@@ -6,7 +6,7 @@ further word is a median over layers. Several of the limits are conventions: the
 value beside them how near it is to turning.
 """
 
-from nla.claims import alpha, entries, random_matrices, sketches, spectra, stages
+from nla.claims import alpha, entries, low_rank, random_matrices, sketches, spectra, stages
 from nla.measures import update
 
 CLAIMS = [
@@ -56,6 +56,10 @@ CLAIMS = [
     sketches.sketched_is_as_good,
     sketches.random_is_as_good,
     sketches.change_has_low_rank,
+    low_rank.low_rank_in_training_is_free,
+    low_rank.embeddings_are_needed,
+    low_rank.factors_fall_short,
+    low_rank.truncation_improves,
 ]
 STAGES = [update]  # the measure of stages, taken over a chain of them and not over the ladder
 MEASURES = [m for m in dict.fromkeys(m for each in CLAIMS for m in each.measures) if m not in STAGES]

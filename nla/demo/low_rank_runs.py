@@ -1,7 +1,7 @@
-"""Train all variants of the embedded model that notebook 11 compares: three seeds, in 400 steps each.
+"""Train all variants of the embedded model that notebook 11 compares: up to three seeds, 400 steps each.
 
 `python -m nla.demo.low_rank_runs` makes low_rank_runs.json. It goes on where it was stopped: the file is whole after
-every run. On 2 cores it takes about an hour.
+every run, and the least telling come last. On 2 cores all of it takes about two hours.
 """
 
 import argparse

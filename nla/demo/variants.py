@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from nla.low_rank.changes import Change, apply, label
 from nla.low_rank.experiments import EXPERIMENTS, count, qkv, scaled
 from nla.low_rank.models import parameters
 from nla.recipes import Recipe
+from nla.store import root
 
 BATCH, HELD_OUT = 4, 64  # windows
 PEAK = train.RECIPE.peak
@@ -64,8 +64,8 @@ def few(config):
 def material(checkpoint, config, text="", device="cpu"):
     """(training windows, held-out windows, "") to train the model of `config` on, or (None, None, why not).
 
-    The text is a file, or what the environment variable TEXT names, its last tenth held out; else the source of
-    Python's standard library, parted as for the embedded model.
+    The text is a file, or what the environment variable TEXT names, its last tenth held out, absolute or seen from the
+    project's folder; else the source of Python's standard library, parted as for the embedded model.
     """
     text, size, bpe = text or os.environ.get("TEXT", ""), count(config), language.tokenizer(checkpoint)
     why_not = ""
@@ -79,12 +79,12 @@ def material(checkpoint, config, text="", device="cpu"):
         why_not = f"{size:,} parameters need a GPU"
     elif size > SMALL and not text:
         why_not = "a model of this size needs a text of its own: set TEXT to a file"
-    elif text and not Path(text).is_file():
+    elif text and not (root() / text).is_file():
         why_not = f"TEXT={text} is not a file"
     if why_not:
         return None, None, why_not
     if text:
-        whole = Path(text).read_text(encoding="utf-8", errors="replace")
+        whole = (root() / text).read_text(encoding="utf-8", errors="replace")
         texts, held_out = [whole[: len(whole) * 9 // 10]], [whole[len(whole) * 9 // 10 :]]
     else:
         texts, held_out = (list(part.values()) for part in train.corpus(1234))

@@ -122,9 +122,21 @@ def compare(W, ranks, inputs, held_out, methods=METHODS):
 
 
 def regression(X, Y, rank):
-    """M (n, m) of at most `rank` that makes ||X M - Y||_F^2 least, for X (N, n) and Y (N, m), and what it is then.
+    """(B, A, lost): the map of at most `rank` that makes sum |y - B A x|^2 least, and what that sum is then.
 
     Y is projected on what X can make, and what is left truncated: exact, two decompositions, no steps.
+
+    Parameters
+    ----------
+    X, Y : torch.Tensor
+        Inputs and outputs in rows, (N, n) and (N, m).
+
+    Returns
+    -------
+    B, A : torch.Tensor
+        (m, r) and (r, n), r <= `rank`; float64.
+    float
+        The sum of squares that is left.
 
     References
     ----------
@@ -135,5 +147,5 @@ def regression(X, Y, rank):
     kept = s > s[0] * 1e-12 * np.sqrt(max(X.shape))
     U, s, Vt = U[:, kept], s[kept], Vt[kept]
     left, singular, right = torch.linalg.svd(U.T @ Y, full_matrices=False)
-    M = Vt.T / s @ (left[:, :rank] * singular[:rank]) @ right[:rank]
-    return M, float((X @ M - Y).square().sum())
+    B, A = right[:rank].T, ((left[:, :rank] * singular[:rank]).T / s) @ Vt
+    return B, A, float((X @ A.T @ B.T - Y).square().sum())

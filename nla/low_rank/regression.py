@@ -4,6 +4,7 @@ ebany_research/llm_lora/lora_mistral.md of github.com/dmitrymailk/gpus_go_brrrr,
 took.
 """
 
+import time
 from itertools import pairwise
 
 import numpy as np
@@ -61,7 +62,7 @@ def one_prompt(model, windows, steps, length=82, rank=64):
     """
     keys = _first(model)
     keys = [keys[i] for i in sorted({0, len(keys) // 2, len(keys) - 1})]
-    X, W = inputs(model, windows[:1, :length], keys), matrices(model, keys)
+    X, W = inputs(model, windows[:1, :-1][:, :length], keys), matrices(model, keys)
     X, Y = torch.stack([X[key] for key in keys]), torch.stack([X[key] @ W[key].T for key in keys])
     whole = Y.double().square().sum((1, 2)).cpu().numpy()
     tables = [
@@ -71,10 +72,36 @@ def one_prompt(model, windows, steps, length=82, rank=64):
     table["residual"] /= whole[table.layer]
     table["layer"] = [keys[place][1] for place in table.layer]
     rows = [
-        {"layer": key[1]} | {f"rank {r}": regression(x, y, r)[1] / s for r in (2 * rank, length, length // 2)}
+        {"layer": key[1]} | {f"rank {r}": regression(x, y, r)[-1] / s for r in (2 * rank, length, length // 2)}
         for key, x, y, s in zip(keys, X, Y, whole, strict=True)
     ]
     return table, pd.DataFrame(rows)
+
+
+def at_the_seeds_size(
+    inputs=MISTRAL["hidden_size"], outputs=MISTRAL["intermediate_size"], length=82, rank=64, repeats=3
+):
+    """Experiment 1 on drawn numbers of the seed's shape, the gate of Mistral-7B: what the two ways to factors take.
+
+    Returns
+    -------
+    closed, step, left : float
+        Seconds of the closed form and of a step of Adam, the best of `repeats`; what it leaves of the sum of squares.
+    """
+    generator = torch.Generator().manual_seed(0)
+    X, Y = (torch.randn(length, size, generator=generator) for size in (inputs, outputs))
+
+    def seconds(work):
+        times = []
+        for _ in range(repeats):
+            began = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - began)
+        return min(times)
+
+    closed = seconds(lambda: regression(X, Y, 2 * rank))
+    one, six = (seconds(lambda n=n: trained(X[None], Y[None], rank, n)) for n in (1, 6))
+    return closed, max(six - one, 1e-9) / 5, regression(X, Y, 2 * rank)[-1] / float(Y.double().square().sum())
 
 
 def many_prompts(model, fit, held_out, steps, rates=((1e-5, "1e-5"), (1e-3, "1e-3, falling to 0"))):
@@ -105,7 +132,7 @@ def many_prompts(model, fit, held_out, steps, rates=((1e-5, "1e-5"), (1e-3, "1e-
 
 def _first(model):
     """[(kind, layer)] of what the seed took, the gate, or, without one, W1."""
-    kinds = {kind for kind, _ in low_rank.linears(model)}
+    kinds = dict(low_rank.linears(model))
     return low_rank.linears(model, ["gate" if "gate" in kinds else "dense_h_to_4h"])
 
 

@@ -57,6 +57,8 @@ def parts(table):
 def against_parameters(summary, references=None):
     """Loss against parameters, and the same variants by name with the 95 % interval of their rise above whole.
 
+    A variant that was not trained from every seed stands as far above whole's mean as it was in the seeds that it has.
+
     Parameters
     ----------
     summary : pandas.DataFrame
@@ -64,13 +66,15 @@ def against_parameters(summary, references=None):
     references : dict, optional
         label -> loss of a model that is not one of them, drawn in grey.
     """
-    table = summary.sort_values("loss", ascending=False)
+    table = summary.sort_values("above", ascending=False)
     shades = colors()
     color = [shades[group(name, row.number)] for name, row in table.iterrows()]
     fig, axs = plt.subplots(1, 2, figsize=(12.5, 0.27 * len(table) + 1.2), gridspec_kw={"width_ratios": (1.1, 1)})
-    for letter, (_, row), c in zip(_letters(len(table)), table.iterrows(), color, strict=True):
-        axs[0].errorbar(row.parameters / 1e6, row.loss, row.spread, fmt="o", ms=5, color=c, capsize=2)
-        axs[0].annotate(letter, (row.parameters / 1e6, row.loss), (5, 3), textcoords="offset points", fontsize="small")
+    height = table.loss["whole"] + table.above
+    for letter, (name, row), c in zip(_letters(len(table)), table.iterrows(), color, strict=True):
+        place = (row.parameters / 1e6, height[name])
+        axs[0].errorbar(*place, row.spread, fmt="o", ms=5, color=c, capsize=2)
+        axs[0].annotate(letter, place, (5, 3), textcoords="offset points", fontsize="small")
     for label, loss in (references or {}).items():
         axs[0].axhline(loss, color=figures.GREY, lw=2, zorder=0)
         axs[0].annotate(label, (0.01, loss), (0, 2), xycoords=("axes fraction", "data"), textcoords="offset points",
@@ -126,7 +130,7 @@ def curves(table, against="whole"):
 
 
 def ranks(summary, even, references):
-    """Loss against the rank of query_key_value, without and with a non-linearity between its factors.
+    """Loss above whole against the rank of query_key_value, without and with a non-linearity between its factors.
 
     Parameters
     ----------
@@ -144,13 +148,14 @@ def ranks(summary, even, references):
     blue, orange = sns.color_palette("colorblind", 2)
     for chosen, style, color, label in ((~bent, "o-", blue, "linear"), (bent, "s--", orange, "with GELU between")):
         rows = only[chosen]
-        ax.errorbar(ranks[chosen], rows.loss, rows.spread, fmt=style, ms=5, capsize=2, color=color, label=label)
+        bars = np.nan_to_num(rows.half)
+        ax.errorbar(ranks[chosen], rows.above, bars, fmt=style, ms=5, capsize=2, color=color, label=label)
     for name, style in (("whole", "-"), ("no attention", ":")):
-        ax.axhline(summary.loss[name], color="black", ls=style, lw=1.2, label=name)
+        ax.axhline(summary.above[name], color="black", ls=style, lw=1.2, label=name)
     for label, loss in references.items():
-        ax.axhline(loss, color=figures.GREY, lw=2, zorder=0, label=label)
+        ax.axhline(loss - summary.loss["whole"], color=figures.GREY, lw=2, zorder=0, label=label)
     ax.axvline(even, color="black", lw=0.8, ls="-.", label="break-even")
-    ax.set(xscale="log", xlabel="rank of query_key_value", ylabel="held-out loss [nats per token]")
+    ax.set(xscale="log", xlabel="rank of query_key_value", ylabel="loss above whole [nats], 95 % interval")
     ax.set_xticks([*sorted(set(ranks)), even])
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     ax.minorticks_off()

@@ -1,97 +1,91 @@
-"""Time ratios of low-rank factors: the closed form against Adam on the shapes of seed 004, and replaced models.
+"""Low-rank factors: the closed form against Adam on the shapes of seed 004, and how fast replaced models run.
 
-    python tests/bench/bench_low_rank.py [THREADS]
-
-Inputs are drawn with a spectrum that decays as activations' does (an exponent fitted to no model: it changes no time).
-A step of Adam is timed over a few steps and multiplied by the seed's number of steps.
+Inputs are drawn; that changes no time. A step of Adam is timed over a few steps and multiplied by the seed's number.
 """
 
-import sys
 import time
 
 import torch
 
-from nla import language, low_rank, models
-from nla.activations import Inputs
-from nla.low_rank import budgets, calibration, factorisation, regression
-from nla.low_rank.models import break_even
-
-HIDDEN, INNER = (regression.MISTRAL[name] for name in ("hidden_size", "intermediate_size"))
+STEPS, EPOCHS = 10_000, 4629  # of the seed's Experiments 1 and 2
 
 
-def seconds(work, times=1):
-    start = time.perf_counter()
+def seconds(work, times=5):
+    """The best of `times`, after one that is not counted."""
+    work()
+    found = []
     for _ in range(times):
+        began = time.perf_counter()
         work()
-    return (time.perf_counter() - start) / times
+        found.append(time.perf_counter() - began)
+    return min(found)
 
 
-def drawn(count):
+def rows(size="small"):
+    """Rows for the table of benchmarks."""
+    from nla.low_rank import regression
+
+    hidden, inner = (
+        regression.MISTRAL[name] // (64 if size == "tiny" else 1) for name in ("hidden_size", "intermediate_size")
+    )
+    closed, step, left = regression.at_the_seeds_size(hidden, inner)
+    note = f"82 x {hidden} to {inner}, rank 128: closed form against {STEPS:,} steps of Adam; it leaves {left:.0e}"
+    found = [_row("Experiment 1", closed, step * STEPS, note, ">= 1000")]
+    if size == "full":
+        found.append(experiment_2(hidden, inner))
+    return [*found, *model_speeds(), *matrix_speeds(hidden, inner)]
+
+
+def _row(name, ours, theirs, note, target=None):
+    return dict(name=name, ours=ours, theirs=theirs, ratio=theirs / ours, target=target, note=note)
+
+
+def experiment_2(hidden, inner, rank=1024, prompts=100, length=250):
+    """The closed form for inputs of many prompts against the seed's epochs of Adam."""
+    from nla.activations import Inputs
+    from nla.low_rank import factorisation, regression
+
     generator = torch.Generator().manual_seed(0)
-    decay = torch.arange(1, HIDDEN + 1).pow(-0.7)
-    X = torch.randn(count, HIDDEN, generator=generator) * decay * 10
-    return X, torch.randn(INNER, HIDDEN, generator=generator) * 0.0033
+    X = torch.randn(prompts * length, hidden, generator=generator)
+    W = torch.randn(inner, hidden, generator=generator) / hidden**0.5
+    closed = seconds(lambda: factorisation.affine(W, 2 * rank, Inputs.of(X)), 1)
+    part = X[None, :length]
+    one, three = (seconds(lambda n=n: regression.trained(part, part @ W.T, rank, n), 1) for n in (1, 3))
+    note = f"{prompts} prompts of {length} tokens, rank {2 * rank}: closed form against {EPOCHS:,} epochs of Adam"
+    return _row("Experiment 2", closed, (three - one) / 2 * prompts * EPOCHS, note, ">= 1000")
 
 
-def step_of_adam(X, Y, rank, steps=3):
-    fit = lambda n: regression.trained(X[None], Y[None], rank, n)  # noqa: E731
-    fit(1)
-    return seconds(lambda: fit(steps)) / steps
+def model_speeds():
+    """A forward pass of the embedded model with half and a quarter of every matrix; theirs is the whole model."""
+    from nla import language, low_rank
+    from nla.low_rank import budgets, calibration
+    from nla.models import checkpoints
 
-
-def experiment_1(rank=64, steps=10_000):
-    X, W = drawn(82)
-    Y = X @ W.T
-    closed = seconds(lambda: factorisation.regression(X, Y, 2 * rank))
-    adam = step_of_adam(X, Y, rank) * steps
-    left = factorisation.regression(X, Y, 2 * rank)[1] / float(Y.double().square().sum())
-    print(f"Experiment 1, 82 x {HIDDEN} -> {INNER}, rank {2 * rank}", end=": ")
-    print(f"{steps:,} steps of Adam take {adam / closed:,.0f} times as long as the closed form")
-    print(f"  residual of the closed form over the sum of squares {left:.1e}")
-
-
-def experiment_2(rank=1024, prompts=100, length=250, epochs=4629):
-    X, W = drawn(prompts * length)
-
-    def work():
-        factorisation.affine(W, 2 * rank, Inputs.of(X))
-
-    closed = seconds(work)
-    part = X[:length]
-    adam = step_of_adam(part, part @ W.T, rank) * prompts * epochs
-    print(f"Experiment 2, {prompts} prompts of {length}, rank {2 * rank}", end=": ")
-    print(f"{epochs:,} epochs of Adam take {adam / closed:,.0f} times as long as the closed form")
-
-
-def speed(rounds=5):
-    """A forward pass of demo, whole over compressed; and of one wide matrix at fractions of its parameters."""
-    checkpoint, model = calibration.sound(models.checkpoints("demo"))
+    checkpoint, model = calibration.sound(checkpoints("demo"))
     _, held_out = calibration.text(checkpoint, model)
-    forward = lambda m: lambda: language.loss(m, held_out[:8])  # noqa: E731
-    forward(model)()
-    whole = seconds(forward(model), rounds)
+    whole = seconds(lambda: language.loss(model, held_out[:8]))
     shapes = {key: tuple(W.shape) for key, W in calibration.matrices(model).items()}
+    found = []
     for fraction in (0.5, 0.25):
-        small = low_rank.replace(
-            calibration.sound(models.checkpoints("demo"))[1],
-            {key: budgets.rank_for(shape, fraction) for key, shape in shapes.items()},
-        )
-        forward(small)()
-        print(f"demo, {fraction:.0%} of every matrix: {whole / seconds(forward(small), rounds):.2f} times as fast")
-    x, dense = torch.randn(256, HIDDEN), torch.nn.Linear(HIDDEN, INNER, bias=False)
-    with torch.no_grad():
-        dense(x)
-        whole = seconds(lambda: dense(x), rounds)
-        for fraction in (1.0, 0.5, 0.25):
-            rank = int(fraction * break_even((INNER, HIDDEN)))
-            factors = low_rank.LowRank(HIDDEN, INNER, rank, bias=False)
-            factors(x)
-            ratio = whole / seconds(lambda factors=factors: factors(x), rounds)
-            print(f"{HIDDEN} -> {INNER} at rank {rank}, {fraction:.0%} of the parameters: {ratio:.2f} times as fast")
+        _, small = calibration.sound([checkpoint])
+        low_rank.replace(small, {key: budgets.rank_for(shape, fraction) for key, shape in shapes.items()})
+        ours = seconds(lambda small=small: language.loss(small, held_out[:8]))
+        note = "forward pass of demo, 8 windows of 256 tokens; narrow factors gain little where a layer is small"
+        found.append(_row(f"demo, {fraction:.0%} of every matrix", ours, whole, note))
+    return found
 
 
-if __name__ == "__main__":
-    torch.set_num_threads(int(sys.argv[1]) if len(sys.argv) > 1 else 2)
-    experiment_1()
-    speed()
-    experiment_2()
+@torch.no_grad()
+def matrix_speeds(hidden, inner):
+    """One wide matrix and its factors at fractions of its parameters."""
+    from nla import low_rank
+    from nla.low_rank.models import break_even
+
+    x, dense = torch.randn(256, hidden), torch.nn.Linear(hidden, inner, bias=False)
+    whole, found = seconds(lambda: dense(x)), []
+    for fraction in (1.0, 0.5, 0.25):
+        rank = int(fraction * break_even((inner, hidden)))
+        factors = low_rank.LowRank(hidden, inner, rank, bias=False)
+        note = f"256 tokens, {hidden} to {inner} at rank {rank}"
+        found.append(_row(f"one matrix, {fraction:.0%} of it", seconds(lambda f=factors: f(x)), whole, note))
+    return found
