@@ -66,6 +66,13 @@ def relink(_):
     skeleton.relink()
 
 
+def costs(options):
+    """Print what it takes to measure all checkpoints of each Pythia."""
+    from nla.costs import table
+
+    print(table())
+
+
 def main():
     parser = argparse.ArgumentParser(prog="python -m nla", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -78,6 +85,8 @@ def main():
             where.add_argument("--scheduler", help="address of a Dask scheduler, such as tcp://host:8786")
             where.add_argument("--workers", type=int, help="so many processes on this machine instead of one")
         sub.set_defaults(run=command)
+    sub = commands.add_parser("costs", help=costs.__doc__, description=costs.__doc__)
+    sub.set_defaults(run=costs)
     sub = commands.add_parser("new", help=new.__doc__, description=new.__doc__)
     sub.add_argument("slug")
     sub.add_argument("question")

@@ -155,7 +155,7 @@ def test_what_another_run_has_in_hand_is_waited_for(ladder, scheduler, same):
 def test_workers_fetch_from_the_hub_and_leave_nothing_behind(acme, original_ladder, same, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    with processes(2) as local:
+    with processes(1) as local:
         table = nla.scan("acme/tiny", moving, scheduler=local)
     same(table)
     kept, other = on_disk(tmp_path)
@@ -167,7 +167,7 @@ def test_workers_fetch_from_the_hub_and_leave_nothing_behind(acme, original_ladd
 def test_a_scheduler_may_be_a_client_or_a_number(ladder, scheduler, tmp_path, monkeypatch):
     with distributed.Client(scheduler) as client:
         assert len(nla.scan(str(ladder), moving, steps=[0], scheduler=client)) == 14
-    command = [sys.executable, "-m", "nla", "scan", str(ladder), "--steps", "0,20", "--workers", "2"]
+    command = [sys.executable, "-m", "nla", "scan", str(ladder), "--steps", "0,20", "--workers", "1"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=store.root())
     assert done.returncode == 0 and done.stdout == "2 done, 0 reused, 0 duplicates, 0 failed\n", done.stderr
 

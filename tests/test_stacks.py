@@ -55,6 +55,23 @@ def test_stacks_are_the_single_spectra(ladder, device, room, monkeypatch):
     assert max(size[0] for size in sizes) * stacks.COPIES * 8 * 42**2 <= max(room, stacks.COPIES * 8 * 42**2)
 
 
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_scan_gives_the_plain_spectra(ladder, workers):
+    """All of reading, blocks, symmetric update, threads and storing, against the SVD of what the file holds."""
+    table = nla.scan(str(ladder), [nla.norms, nla.spectrum], workers=workers)
+    assert len(table) == 4 * 14
+    for step, rows in table.groupby("step"):
+        with nla.load(str(ladder), step=step) as weights:
+            for row in rows.itertuples():
+                s = plain(weights.matrix(row.kind, row.layer).weight)
+                found = [row.spectral, row.nuclear, row.stable_rank, row.participation_ratio]
+                expected = [s[0], s.sum(), (s**2).sum() / s[0] ** 2, (s**2).sum() ** 2 / (s**4).sum()]
+                np.testing.assert_allclose(found, expected, rtol=1e-10)
+                kappa = s[0] / s[-1]
+                assert row.condition_number == pytest.approx(kappa, rel=max(1e-10, 1e-15 * kappa**2))
+                np.testing.assert_allclose(row.singular_values, s, rtol=1e-6)  # the curve is kept in float32
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 def test_every_measure_gives_the_same_on_cuda(ladder, tmp_path, monkeypatch):
     every = [getattr(nla.measures, name) for name in nla.measures.__all__]

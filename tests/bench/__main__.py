@@ -27,24 +27,27 @@ def main(only, size):
         return 2
     record = synthetic.BUILD / "bench.json"
     record.parent.mkdir(parents=True, exist_ok=True)
-    results, broken = {}, []
+    results, broken = {}, {}
     for name in only or known:
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), os.getloadavg()[0] if hasattr(os, "getloadavg") else None
         try:
             rows = importlib.import_module(f"tests.bench.bench_{name}").rows(size)
-        except Exception:  # the others are still worth having
+            for row in rows:
+                row["passed"] = passed(row)
+            text = table(rows)
+        except (Exception, SystemExit) as error:  # the others are still worth having
             traceback.print_exc()
-            broken.append(name)
+            broken[name] = (str(error).strip() or type(error).__name__).splitlines()[0]
             continue
-        results[name] = {"size": size, "seconds": time.perf_counter() - start, "machine": machine(), "rows": rows}
-        for row in rows:
-            row["passed"] = passed(row)
-        print(f"\n{name} ({results[name]['seconds']:.0f} s)\n{table(rows)}", flush=True)
+        seconds = time.perf_counter() - start
+        results[name] = {"size": size, "seconds": seconds, "load_before": busy, "machine": machine(), "rows": rows}
+        noise = f", {busy:.1f} other threads busy when it began" if busy is not None and busy > 0.5 else ""
+        print(f"\n{name} ({seconds:.0f} s{noise})\n{text}", flush=True)
         before = json.loads(record.read_text()) if record.is_file() else {}
         record.write_text(json.dumps(before | results, indent=1))
-    short = [row["name"] for item in results.values() for row in item["rows"] if row["passed"] is False]
+    short = [f"{name}: {row['name']}" for name, i in results.items() for row in i["rows"] if row["passed"] is False]
     print(f"\n{record}: {len(short)} short of the target" + "".join(f"\n  {name}" for name in short))
-    print("".join(f"could not be run: {name}\n" for name in broken), end="")
+    print("".join(f"could not be run: {name} ({why})\n" for name, why in broken.items()), end="")
     return 1 if broken else 0
 
 

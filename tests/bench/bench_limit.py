@@ -5,34 +5,32 @@ it can be had for half of its part; half of the tridiagonalisation is matrix-vec
 memory, so that its part cannot be reached.
 """
 
-import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
-from tests.bench import synthetic
+from tests.bench import synthetic, timing
 
-SIZES = {"tiny": ("14m",), "small": ("70m", "160m"), "full": ("70m", "160m", "410m", "1b")}
+SIZES = {"tiny": ("tiny",), "small": ("70m", "160m"), "full": ("70m", "160m", "410m", "1b")}
 
 
-def gemm_rate(cores):
-    """float64 flops per second of the whole machine: best of one large product on all cores, and of one on each."""
+def gemms(cores, pool, side=2048):
+    """(flops, two ways to do them): float64 products of the whole machine, one on all cores and one on each."""
     import torch
 
     from nla import measuring
 
-    a = torch.randn(2048, 2048, dtype=torch.float64)
-    together = 2 * 2048**3 / best(lambda: a @ a, 5)
-    with measuring.one_thread_each(cores, cores), ThreadPoolExecutor(cores) as pool:
-        each = cores * 2 * 2048**3 / best(lambda: list(pool.map(lambda _: a @ a, range(cores))), 5)
-    return max(together, each)
+    a = torch.randn(side, side, dtype=torch.float64)
+    several = [a.clone() for _ in range(cores)]
 
+    def each():
+        with measuring.one_thread_each(cores, cores):
+            return timing.timed(lambda: list(pool.map(lambda b: b @ b, several)))()
 
-def best(function, repeats):
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        function()
-        times.append(time.perf_counter() - start)
-    return min(times)
+    def together():
+        with measuring.one_thread_each(1, cores):
+            return timing.timed(lambda: [b @ b for b in several])()
+
+    return cores * 2 * side**3, (each, together)
 
 
 def flops(m, n):
@@ -44,21 +42,25 @@ def rows(size):
     from nla import measuring
 
     cores, found = measuring.cores(), []
-    for name in SIZES[size]:
-        with nla.load(str(synthetic.ladder(name, 1, 2))) as weights:
-            rate = gemm_rate(cores)
-            layer = [weights.matrix(kind, 0) for kind in ("query", "dense_h_to_4h")]
-            for m in [*layer, weights.matrix("embed_in")]:
-                count = cores * (2 if m.layer >= 0 else 1)
-                found.append(row(f"{m.shape[0]} x {m.shape[1]}", [m.weight] * count, rate, cores))
-                found[-1]["note"] = tried(m.weight, cores) if m.layer >= 0 else None
-        whole = synthetic.ladder(name, 1)
-        with nla.load(str(whole)) as weights:
-            seconds = best(lambda weights=weights: measuring.rows(weights, [top], None, None, cores, cores), 2)
-        limit = sum(flops(*shape) for shape in synthetic.matrices(name)) / rate
-        note = f"{rate / 1e9:.0f} Gflop/s on {cores} cores; with reading, hashing and looking for NaN"
-        whole = dict(name=f"all of pythia-{name}", ours=seconds, theirs=limit, ratio=seconds / limit, target="<= 1.5")
-        found.append(whole | {"note": note})
+    rounds = 1 if size == "tiny" else 3
+    with ThreadPoolExecutor(cores) as pool:
+        work, ways = gemms(cores, pool, 256 if size == "tiny" else 1536)
+        for name in SIZES[size]:
+            with nla.load(str(synthetic.ladder(name, 1))) as weights:
+
+                def whole(weights=weights):
+                    return timing.timed(lambda: measuring.rows(weights, [top], None, None, cores, cores))()
+
+                note = "spectra with reading, hashing and looking for NaN; the limit was measured in turn"
+                title = f"all of pythia-{name} | limit"
+                found.append(beside(title, whole, synthetic.matrices(name), work, ways, rounds, "<= 1.5", note))
+                for kind, layer in (("query", 0), ("dense_h_to_4h", 0), ("embed_in", -1)):
+                    several = [weights.matrix(kind, layer).weight] * cores
+                    shapes = [w.shape for w in several]
+                    way = partial(spectra_of, several, cores, pool)
+                    title = f"{cores} of {shapes[0][0]} x {shapes[0][1]} | limit"
+                    found.append(beside(title, way, shapes, work, ways, rounds, None, "one thread each"))
+                found += tried(weights.matrix("dense_h_to_4h", 0).weight, cores, pool, rounds)
     return found
 
 
@@ -66,34 +68,87 @@ def top(matrix):
     return {"top": matrix.singular_values[0]}
 
 
-def row(name, weights, rate, cores):
-    """Time of these matrices, one thread each, beside the limit."""
+def spectra_of(weights, cores, pool):
+    """Seconds for the spectra of these matrices, one thread each."""
     from nla import measuring, spectra
 
-    with measuring.one_thread_each(cores, cores), ThreadPoolExecutor(cores) as pool:
-        seconds = best(lambda: list(pool.map(lambda w: spectra.singular_values(spectra.gram(w)), weights)), 3)
-    limit = sum(flops(*w.shape) for w in weights) / rate
-    return dict(name=name, ours=seconds, theirs=limit, ratio=seconds / limit, target=None)
+    with measuring.one_thread_each(cores, cores):
+        return timing.timed(lambda: list(pool.map(lambda w: spectra.singular_values(spectra.gram(w)), weights)))()
 
 
-def tried(weight, cores):
-    """What each way of doing a part takes for one matrix per core, in words."""
+def beside(title, way, shapes, work, products, rounds, target, note):
+    """The row of a way to the spectra of these shapes beside the time of their flops at the rate of the products."""
+    ours, *rates = timing.in_turn(rounds, way, *products)
+    rate = work / min(min(times) for times in rates)
+    share = sum(flops(*shape) for shape in shapes) / rate
+    note = f"{rate / 1e9:.0f} Gflop/s; {note}"
+    fastest = min(rates, key=min)
+    scaled = [share * seconds / min(fastest) for seconds in fastest]  # so that noise of the rate is seen as well
+    return timing.row(title, ours, scaled, target, note, grows=False)
+
+
+def tried(weight, cores, pool, rounds):
+    """A row for each other way to do a part: `theirs` over `ours`, for one matrix per core."""
     import numpy as np
     import torch
 
     from nla import measuring, spectra
 
-    tall = weight.double() if weight.shape[0] > weight.shape[1] else weight.double().T.contiguous()
-    array, gram = tall.numpy(), spectra.gram(weight)
-    ways = {
-        "Gram by GEMM": lambda _: tall.T @ tall,
-        "by symmetric update": lambda _: array.T @ array,
-        "eigenvalues by torch": lambda _: torch.linalg.eigvalsh(gram),
-        "by NumPy": lambda _: np.linalg.eigvalsh(gram.numpy()),
-        "float32 Gram": lambda _: tall.float().T @ tall.float(),
-    }
-    with measuring.one_thread_each(cores, cores), ThreadPoolExecutor(cores) as pool:
-        times = {k: best(lambda f=f: list(pool.map(f, range(cores))), 3) for k, f in ways.items()}
-    stack = gram.expand(cores, *gram.shape).contiguous()
-    times["by one stack on all cores"] = best(lambda: torch.linalg.eigvalsh(stack), 3)
-    return f"{cores} of them: " + ", ".join(f"{way} {1e3 * seconds:.3g} ms" for way, seconds in times.items())
+    tall = (weight if weight.shape[0] > weight.shape[1] else weight.T).double().contiguous()
+    array, gram, narrow = tall.numpy(), spectra.gram(weight), tall.float()
+    stack, shape = gram.expand(cores, *gram.shape).contiguous(), f"{weight.shape[0]} x {weight.shape[1]}"
+
+    def each(function):
+        def run():
+            with measuring.one_thread_each(cores, cores):
+                return timing.timed(lambda: list(pool.map(lambda _: function(), range(cores))))()
+
+        return run
+
+    def stacked():
+        with measuring.one_thread_each(1, cores):
+            return timing.timed(lambda: torch.linalg.eigvalsh(stack))()
+
+    s = spectra.singular_values(gram)
+    rough = np.sqrt(np.maximum(torch.linalg.eigvalsh(narrow.T @ narrow).numpy()[::-1], 0))
+    worst = f"singular values off by up to {np.abs(rough / s - 1).max():.1e} of themselves"
+    eigenvalues = each(lambda: torch.linalg.eigvalsh(gram))
+    pairs = (
+        ("Gram, symmetric update | GEMM", each(lambda: array.T @ array), each(lambda: tall.T @ tall), ""),
+        ("eigenvalues, a thread each | one stack, all cores", eigenvalues, stacked, ""),
+        ("eigenvalues, torch | NumPy", eigenvalues, each(lambda: np.linalg.eigvalsh(gram.numpy())), ""),
+        ("eigenvalues, torch | two-stage", eigenvalues, each(lambda: two_stage(gram.numpy())), ""),
+        ("eigenvalues, float64 | float32", eigenvalues, each(lambda: torch.linalg.eigvalsh(gram.float())), worst),
+        ("Gram, float64 | float32", each(lambda: array.T @ array), each(lambda: narrow.T @ narrow), worst),
+    )
+    assert np.allclose(two_stage(gram.numpy()), torch.linalg.eigvalsh(gram).numpy(), atol=1e-12 * float(gram.trace()))
+    found = []
+    for title, ours, theirs, note in pairs:
+        times = timing.in_turn(rounds, ours, theirs)
+        found.append(timing.row(f"{shape}: {title}", *times, None, note))
+        found[-1]["note"] = found[-1]["note"].removeprefix("; ")
+    return found
+
+
+def two_stage(gram):
+    """Eigenvalues by the two-stage driver of the OpenBLAS that comes with NumPy, which NumPy itself does not call."""
+    import ctypes
+
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    paths = [
+        i["filepath"] for i in threadpool_info() if i["prefix"] == "libscipy_openblas" and "numpy" in i["filepath"]
+    ]
+    driver = ctypes.CDLL(paths[0]).scipy_dsyevd_2stage_64_
+    n = len(gram)
+    a, w, integer = np.array(gram, order="F"), np.empty(n), lambda k: ctypes.byref(ctypes.c_int64(k))
+    pointer = lambda x: x.ctypes.data_as(ctypes.c_void_p)  # noqa: E731
+    info, lwork = ctypes.c_int64(), -1
+    for _ in range(2):  # first for the size of its workspace
+        room, places = np.empty(max(lwork, 1)), np.empty(max(n, 1), np.int64)
+        driver(b"N", b"L", integer(n), pointer(a), integer(n), pointer(w), pointer(room), integer(lwork),
+               pointer(places), integer(1 if lwork > 0 else -1), ctypes.byref(info), 1, 1)  # fmt: skip
+        assert info.value == 0, info
+        lwork = int(room[0])
+    return w

@@ -4,8 +4,9 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
-from tests.bench import synthetic
+from tests.bench import synthetic, timing
 
 PASS = """
 import json, resource, sys, threading, time
@@ -44,36 +45,34 @@ print(time.perf_counter() - start)
 
 
 def child(code, *arguments):
+    """What that program prints in its last line, run in a process of its own."""
     environment = os.environ | synthetic.fresh()
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], env=environment, check=True, stdout=-1)
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, timeout=1200)
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def rows(size):
-    name = {"tiny": "14m", "small": "160m", "full": "1b"}[size]
-    model, workers, found = synthetic.ladder(name, 1), 2, []
-    entries = max(m * n for m, n in synthetic.matrices(name))
+    """Small: four layers of pythia-160m."""
+    name, workers, layers = {"tiny": "tiny", "small": "160m", "full": "1b"}[size], 2, 4 if size == "small" else None
+    model = synthetic.ladder(name, 1, layers)
+    entries = [m * n for m, n in synthetic.matrices(name, layers)]
     r = synthetic.config(name)["hidden_size"]
     # Its fp16 and float32 entries, and what blocks and the eigenvalue solver take.
-    working = entries * (2 + 4) + 3 * 8 * r**2 + 8 * 2**23
-    for which in ("spectra",) if size != "full" else ("spectra", "every"):
+    allowed = (max(entries) * (2 + 4) + 3 * 8 * r**2 + 8 * 2**23) * workers + 1.5e9
+    found = []
+    for which in ("spectra", "every") if size == "full" else ("spectra",):
         peak, own = child(PASS, model, workers, which)
-        allowed = working * workers + 1.5e9
-        note = f"of these {own / 1e9:.2f} GB are the process's own, the rest mapped files; the model in float32 has "
-        note += f"{4 * sum(m * n for m, n in synthetic.matrices(name)) / 1e9:.2f} GB"
-        title = f"peak of a pass over pythia-{name}, {'all measures' if which == 'every' else 'norms, spectra, alpha'}"
+        note = f"{own / 1e9:.2f} GB are the process's own, the rest mapped files; "
+        note += f"the whole model in float32 is {4 * sum(entries) / 1e9:.2f} GB"
+        title = f"peak RSS, pythia-{name}, {'all measures' if which == 'every' else 'norms, spectra, alpha'} | allowed"
         row = dict(name=title, unit="GB", ours=peak / 1e9, theirs=allowed / 1e9, ratio=peak / allowed, target="<= 1")
         found.append(row | {"note": note})
-    times = {"ours": [], "float32": [], "default": []}
-    for _ in range(3):
-        times["ours"].append(child(RAW, model))
-        times["float32"].append(child(PRETRAINED, model, "float32"))
-        times["default"].append(child(PRETRAINED, model, "default"))
-    ours, *theirs = (min(values) for values in times.values())
-    for kind, seconds in zip(("in float32, as the seed did", "in the file's fp16"), theirs, strict=True):
-        title = f"reading pythia-{name} | from_pretrained {kind}"
-        row = dict(
-            name=title, ours=ours, theirs=seconds, ratio=seconds / ours, target=">= 10" if "seed" in kind else None
-        )
-        found.append(row | {"note": "every byte copied once; best of three, files in the page cache"})
+    raw = partial(child, RAW, model)
+    ways = raw, partial(child, PRETRAINED, model, "float32"), partial(child, PRETRAINED, model, "default")
+    ours, seed, kept = timing.in_turn(1 if size == "tiny" else 3, *ways)
+    note = "every byte copied once; files in the page cache"
+    title = f"reading pythia-{name} | from_pretrained"
+    found.append(timing.row(f"{title} in float32, as the seed", ours, seed, ">= 10", note))
+    found.append(timing.row(f"{title} in the file's fp16", ours, kept, None, note))
     return found

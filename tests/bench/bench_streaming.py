@@ -51,7 +51,7 @@ def client(model, what, repeats, endpoint=""):
 
 
 def rows(size):
-    name, count, layers = {"tiny": ("14m", 8, 1), "small": ("14m", 12, None), "full": ("160m", 12, None)}[size]
+    name, count, layers = {"tiny": ("tiny", 4, None), "small": ("14m", 10, None), "full": ("160m", 12, None)}[size]
     folder = synthetic.ladder(name, count, layers)
     one = client(folder, "scan", 1)
     repeats = max(1, round(1.5 * count / one)) if size != "full" else 1  # so that a small one takes seconds as well

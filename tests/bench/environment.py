@@ -27,5 +27,7 @@ def python():
 
 def run(code, *arguments):
     """What a program prints that runs there, the arguments being sys.argv[1:]; only the last line."""
-    done = subprocess.run([python(), "-c", code, *map(str, arguments)], check=True, stdout=subprocess.PIPE, text=True)
-    return done.stdout.strip().splitlines()[-1]
+    done = subprocess.run(
+        [python(), "-c", code, *map(str, arguments)], check=True, stdout=subprocess.PIPE, timeout=3000
+    )
+    return done.stdout.decode().strip().splitlines()[-1]
