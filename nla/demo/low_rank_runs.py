@@ -76,8 +76,8 @@ def main(out, steps, seeds, workers):
     wanted = [(name, seeds[0], PEAK) for name in known]
     later = [name for name, (number, _) in known.items() if number in LATER or name in LATER]
     wanted += [(name, seed, PEAK) for seed in seeds[1:] for name in known if name not in later]
-    wanted += [(name, seed, PEAK) for seed in seeds[1:] for name in later]
     wanted += [(name, seeds[0], peak) for peak in (PEAK / 2, 2 * PEAK) for name in list(known)[:2]]  # is PEAK unfair?
+    wanted += [(name, seed, PEAK) for seed in seeds[1:] for name in later]
     place = {key: i for i, key in enumerate(wanted)}
     windows, unseen, digest = source()
     how = {
