@@ -122,7 +122,7 @@ def training():
         axs[0].plot(more.mean(), color=palette[name], marker=".", label=name)
     axs[0].axhline(0, color="black", lw=1)
     axs[0].set(xlabel="training step", ylabel="held-out loss above AdamW's [nats]")
-    axs[0].legend(fontsize="x-small")
+    axs[0].legend(fontsize="x-small", frameon=True, framealpha=1, edgecolor="none")
     for name, rows in galore_tables.captured().groupby("label", sort=False):
         looks = rows.groupby("step")[["stale", "fresh"]].mean()
         points = [(step, value) for step, look in looks.iterrows() for value in look.dropna()]
@@ -130,7 +130,8 @@ def training():
     axs[1].set(xlabel="training step", ylabel="gradient energy that the projector keeps", ylim=(0, 1))
     gradients = galore_tables.gradients()
     for kind, rows in gradients.groupby("matrix", sort=False):
-        axs[2].plot(rows.groupby("step").stable_rank.median(), marker=".", label=kind)
+        color = figures.kind_colors().get(kind, "black")  # query, key and value are one gradient
+        axs[2].plot(rows.groupby("step").stable_rank.median(), color=color, marker=".", label=kind)
     axs[2].set(xlabel="training step", ylabel="stable rank of the gradient, AdamW")
     figures.steps_axis(axs[2], gradients.step)
     figures.log_axis(axs[2].yaxis)
