@@ -1,7 +1,6 @@
 """One weight matrix, with what its measures share computed once."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -9,6 +8,19 @@ import torch
 from nla import pairs, spectra
 from nla.patience import Unavailable
 from nla.weights import CheckpointError
+
+
+class once:
+    """functools.cached_property without its lock, which all instances share before Python 3.12: threads would wait."""
+
+    def __init__(self, function):
+        self.function, self.__doc__ = function, function.__doc__
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        value = instance.__dict__[self.function.__name__] = self.function(instance)
+        return value
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,12 +50,12 @@ class Matrix:
         """(out, in)."""
         return tuple(self.weight.shape)
 
-    @cached_property
+    @once
     def values(self):
         """The entries in float32, (out, in)."""
         return self.weight.float()
 
-    @cached_property
+    @once
     def histogram(self):
         """(values, counts): the distinct entries, ascending, float64, and how often each occurs; exact.
 
@@ -60,49 +72,49 @@ class Matrix:
         order = occurring[np.argsort(values[occurring], kind="stable")]
         return values[order], counts[order]
 
-    @cached_property
+    @once
     def finite(self):
         """Whether every entry is a number."""
         return bool(torch.isfinite(self.weight).all())
 
-    @cached_property
+    @once
     def gram(self):
         """Short-side Gram matrix in float64, (r, r)."""
         return spectra.gram(self.weight if self.weight.dtype != torch.float64 else self.values)  # the same entries
 
-    @cached_property
+    @once
     def singular_values(self):
         """Singular values, descending, float64 NumPy array (r,)."""
         stacks = getattr(self._weights, "stacks", None)  # on an accelerator, of many matrices at once
         found = stacks and stacks.singular_values(self.kind, self.layer)
         return spectra.singular_values(self.gram) if found is None else found
 
-    @cached_property
+    @once
     def short_side(self):
         """(s, vectors): singular values and, as columns, singular vectors of the shorter side, float64; see spectra."""
         return spectra.short_side(self.gram)
 
-    @cached_property
+    @once
     def singular_vectors(self):
         """(U, s, Vt), float64 tensors (m, r), (r,), (r, n); see spectra."""
         return spectra.singular_vectors(self.values, *self.short_side)
 
-    @cached_property
+    @once
     def pairs(self):
         """{"rows": Pairs, "columns": Pairs}: cosines and angles of all pairs of rows, and of columns; see nla.pairs."""
         return {"rows": pairs.all_pairs(self.values), "columns": pairs.all_pairs(self.values.T)}
 
-    @cached_property
+    @once
     def initial(self):
         """The same matrix at the model's first checkpoint, or None outside a ladder."""
         return self._elsewhere("initial")
 
-    @cached_property
+    @once
     def previous(self):
         """The same matrix at the checkpoint before this one; None at the first."""
         return self._elsewhere("previous")
 
-    @cached_property
+    @once
     def final(self):
         """The same matrix at the model's last checkpoint, or None outside a ladder."""
         return self._elsewhere("final")
@@ -135,18 +147,18 @@ class Matrix:
             self._weights.memo[key] = compute(self)
         return self._weights.memo[key]
 
-    @cached_property
+    @once
     def per_head(self):
         """The entries as (heads, d_head, d_model), float32; for dense, whose columns belong to heads, transposed."""
         values = self.values.T if self.kind == "dense" else self.values
         return values.reshape(self.heads, -1, values.shape[1])
 
-    @cached_property
+    @once
     def bias(self):
         """What is added to the product with this matrix, float32 (out,), or None where nothing is."""
         return self._weights and self._weights.bias(self.kind, self.layer)
 
-    @cached_property
+    @once
     def norm(self):
         """The LayerNorm or RMSNorm whose output this matrix reads, as `Norm`; None where it reads something else."""
         return self._weights and self._weights.norm(self.kind, self.layer)

@@ -1,5 +1,8 @@
 """Matrices against transformers' own forward pass, and their shared quantities against NumPy and SciPy."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -9,6 +12,7 @@ from safetensors.torch import load_file, save_file
 import nla
 from nla import language
 from nla.families import split_heads
+from nla.matrix import once
 from tests.conftest import tiny_neox
 
 
@@ -169,3 +173,18 @@ def test_norm_before_a_matrix(ladder, model):
         final = model.gpt_neox.final_layer_norm.weight.detach()
         assert torch.equal(weights.matrix("embed_out").norm.gain, final)
         assert weights.matrix("dense", 0).norm is None and weights.matrix("embed_in").norm is None
+
+
+def test_matrices_do_not_wait_for_one_another():
+    """Before Python 3.12 functools.cached_property holds one lock for all instances, and four threads work as one."""
+    both = threading.Barrier(2, timeout=10)
+
+    class Slow:
+        @once
+        def value(self):
+            both.wait()
+            return self
+
+    with ThreadPoolExecutor(2) as pool:
+        slow = [Slow(), Slow()]
+        assert list(pool.map(lambda each: each.value, slow)) == slow == [each.value for each in slow]
