@@ -29,8 +29,8 @@ KINDS = ("query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h")
 
 
 def rows(size):
-    """Small: one layer of pythia-70m."""
-    name, layers = {"tiny": ("tiny", None), "small": ("70m", 1), "full": ("410m", None)}[size]
+    """Small: pythia-70m."""
+    name, layers = {"tiny": ("tiny", None), "small": ("70m", None), "full": ("410m", None)}[size]
     model = synthetic.ladder(name, 1, layers)
     import nla
 
