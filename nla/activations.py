@@ -8,6 +8,7 @@ import torch
 from scipy.special import betaincinv
 from scipy.stats import norm
 
+from nla import spectra
 from nla.surgery import in_memory
 
 SAME_INPUT = {"key": "query", "value": "query", "gate": "dense_h_to_4h"}  # reads what the other reads
@@ -34,7 +35,8 @@ class Covariance:
     @cached_property
     def eigenvectors(self):
         """(d, k) of the k eigenvalues that are not zero, the largest first."""
-        values, vectors = torch.linalg.eigh(self.matrix)
+        with spectra.one_thread():
+            values, vectors = torch.linalg.eigh(self.matrix)
         return vectors[:, values > 1e-10 * values[-1].clamp_min(1e-300)].flip(1)
 
 

@@ -4,6 +4,8 @@ The relative error of s_i is about 1e-16 (s_1/s_i)^2: fine up to condition numbe
 16-bit file can hold. A float32 Gram would lose the small singular values already at 1e3.
 """
 
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 from scipy.special import entr
@@ -25,12 +27,29 @@ def gram(values):
     return total
 
 
+@contextmanager
+def one_thread():
+    """For LAPACK: below side 2,000 eigenvalues gain next to nothing from threads, which meet at a barrier per column.
+
+    Where another program keeps a core busy, all of them wait for that one: seconds for what takes milliseconds.
+    """
+    before = torch.get_num_threads()
+    if before > 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        if before > 1:
+            torch.set_num_threads(before)
+
+
 def singular_values(gram):
     """Singular values, descending, float64 NumPy (..., r), of the matrix whose short-side Gram matrix is `gram`.
 
     `gram` may be a stack of them, (..., r, r).
     """
-    eigenvalues = torch.linalg.eigvalsh(gram).flip(-1).cpu().numpy()
+    with one_thread():
+        eigenvalues = torch.linalg.eigvalsh(gram).flip(-1).cpu().numpy()
     return np.sqrt(np.maximum(eigenvalues, 0.0))
 
 
@@ -41,7 +60,8 @@ def short_side(gram):
     side, left ones if the matrix is square. They are orthonormal to 1e-14; each is wrong by 1e-16 s_1^2 over the
     distance from s_i^2 to its neighbours, as any eigenvector is.
     """
-    eigenvalues, vectors = torch.linalg.eigh(gram)
+    with one_thread():
+        eigenvalues, vectors = torch.linalg.eigh(gram)
     return eigenvalues.flip(0).clamp(min=0).sqrt(), vectors.flip(1)
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nla
-from nla import language
+from nla import language, spectra
 from nla.families import split_heads
 from nla.matrix import once
 from tests.conftest import tiny_neox
@@ -188,3 +188,15 @@ def test_matrices_do_not_wait_for_one_another():
     with ThreadPoolExecutor(2) as pool:
         slow = [Slow(), Slow()]
         assert list(pool.map(lambda each: each.value, slow)) == slow == [each.value for each in slow]
+
+
+def test_a_factorisation_takes_one_thread_and_gives_the_others_back():
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with pytest.raises(RuntimeError), spectra.one_thread():
+            assert torch.get_num_threads() == 1
+            raise RuntimeError
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

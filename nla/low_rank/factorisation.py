@@ -67,7 +67,8 @@ def whitened_spectrum(W, inputs, centred=False):
     C, W = inputs.centred if centred else inputs.second, W.double()
     if W.shape[0] <= W.shape[1]:
         return spectra.short_side(W @ C @ W.T)
-    eigenvalues, vectors = torch.linalg.eigh(C)
+    with spectra.one_thread():
+        eigenvalues, vectors = torch.linalg.eigh(C)
     product = W @ (vectors * eigenvalues.clamp_min(0).sqrt())  # (m, n)
     s, short = spectra.short_side(spectra.gram(product))
     return s, spectra.long_side(product, s, short)

@@ -9,7 +9,7 @@ from collections import namedtuple
 import numpy as np
 import torch
 
-from nla import nulls
+from nla import nulls, spectra
 from nla.neurons import READERS, in_out, product
 
 FOLDS = 5
@@ -47,7 +47,8 @@ def neuron_cca(matrix):
         return {"canonical_correlations": np.zeros(0)} | dict.fromkeys(CCA, np.nan)
     between = white_x.T @ (product(x, y) - sum_x.outer(sum_y) / len(x)) @ white_y
     between = between if p <= q else between.T
-    squares = torch.linalg.eigvalsh(between @ between.T).flip(0).clamp(0, 1).cpu().numpy()
+    with spectra.one_thread():
+        squares = torch.linalg.eigvalsh(between @ between.T).flip(0).clamp(0, 1).cpu().numpy()
     total = float(squares.sum())
     variance = 2 * p * q * (n - p) * (n - q) / (n**2 * max(n - 1, 1) * (n + 2))
     edge = nulls.wachter_edges(p, q, n)[1] if p + q < n else 1.0
