@@ -91,10 +91,12 @@ def before_and_after(model, examples, part=-1, recipe=SHORT, seed=0):
 
     after, rows = tuned(copy.deepcopy(model)), []
     whole = measured(after)
+    states = {"untuned": model, "after": after}
+    cuts = {taken: surgery.deciles(each, {"rise": measured}, None, [part]) for taken, each in states.items()}
     layout = surgery.in_memory(model)
-    for kind in dict.fromkeys(kind for kind, layer in layout.index if layer >= 0):
-        for taken, each in (("untuned", model), ("after", after)):
-            found = surgery.deciles(each, {"rise": measured}, [kind], [part]).iloc[0]
+    for kind in cuts["after"].kind:
+        for taken, table in cuts.items():
+            found = table.set_index("kind").loc[kind]
             rows.append({"kind": kind, "taken": taken, "rise": found.rise, "error": found.rise_error})
         new = {(kind, n): surgery.without(layout.matrix(kind, n), part) for n in range(layout.layers)}
         with surgery.replaced(copy.deepcopy(model), new) as cut:

@@ -51,8 +51,8 @@ def text(checkpoint, model, length=256):
         return _not("there is no tokenizer.json beside the weights", None, None)
     if bpe.get_vocab_size() > config.vocab_size:
         return _not(f"tokenizer.json has {bpe.get_vocab_size()} tokens, the model {config.vocab_size}", None, None)
-    if config.model_type == "bert":
-        return _not("a BERT does not predict the next token", None, None)
+    if config.model_type in language.MASKED:
+        return _not("it predicts masked tokens, not the next one", None, None)
     source = language.held_out()["source"]
     length = min(length, getattr(config, "max_position_embeddings", None) or length)
     halves = (source[: len(source) // 2], source[len(source) // 2 :])
