@@ -141,7 +141,7 @@ def replace(model, ranks, factors=None, bias=None, inner_bias=False, activation=
             parent, name = f"{path}.parts", kind
         old = model.get_submodule(f"{parent}.{name}" if parent else name)
         embedding = kind == "embed_in"
-        _check(old, kind, layer, rank, part, embedding)
+        _check(old, kind, layer, rank, embedding)
         W, b = old.weight, getattr(old, "bias", None)
         W = W.T if isinstance(old, nn.Embedding) or (part.transposed and not isinstance(old, nn.Linear)) else W
         where = {"device": W.device, "dtype": W.dtype}
@@ -179,7 +179,7 @@ def place(layout, kind, layer):
     return layout.tensor_name(first, layer).removesuffix(".weight"), part
 
 
-def _check(old, kind, layer, rank, part, embedding):
+def _check(old, kind, layer, rank, embedding):
     if isinstance(old, (LowRank, Stacked)):
         raise ValueError(f"{kind} in layer {layer} was replaced before")
     if embedding and type(old) is not nn.Embedding:

@@ -3,9 +3,9 @@
 Inputs are drawn; that changes no time. A step of Adam is timed over a few steps and multiplied by the seed's number.
 """
 
-import time
-
 import torch
+
+from tests.bench import timing
 
 STEPS, EPOCHS = 10_000, 4629  # of the seed's Experiments 1 and 2
 
@@ -13,12 +13,7 @@ STEPS, EPOCHS = 10_000, 4629  # of the seed's Experiments 1 and 2
 def seconds(work, times=5):
     """The best of `times`, after one that is not counted."""
     work()
-    found = []
-    for _ in range(times):
-        began = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - began)
-    return min(found)
+    return min(timing.in_turn(times, timing.timed(work))[0])
 
 
 def rows(size="small"):
