@@ -7,9 +7,10 @@ and go on elsewhere.
 
 import sys
 import time
+from collections import Counter
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
-from itertools import pairwise
+from itertools import count, pairwise
 from uuid import uuid4
 
 from filelock import Timeout
@@ -38,19 +39,23 @@ def work(job, left, scheduler, device, workers, progress):
         try:
             for some in ([c for c in left if c not in job.copies], [c for c in left if c in job.copies]):
                 for checkpoint, result in _round(job, client, run, some):
-                    if _killed(result):
+                    if isinstance(result, WorkerLost):
                         suspects.append(checkpoint)
                     else:
                         yield checkpoint, result
             for suspect in suspects:  # alone, because all that was on a worker that died is blamed for its death
                 for checkpoint, result in _round(job, client, run, [suspect]):
-                    if _killed(result):
+                    if isinstance(result, WorkerLost):
                         line = f"{checkpoint.model} {checkpoint.revision} ends every process that measures it"
                         result = CheckpointError(f"{line} (not enough memory?)")
                     yield checkpoint, result
         finally:
             with suppress(OSError, RuntimeError, CancelledError):  # the cluster may be gone
                 client.run(worker_side.leave, run[0], on_error="ignore")
+
+
+class WorkerLost(Exception):
+    """The process that measured a checkpoint, or held its tables, has left the cluster."""
 
 
 @contextmanager
@@ -75,13 +80,22 @@ def _connected(scheduler):
 
 
 def _round(job, client, run, left):
-    """The same for checkpoints that may be measured at once; the cluster holds no more than it can begin."""
+    """The same for checkpoints that may be measured at once; the cluster holds no more than it can begin.
+
+    A checkpoint whose worker leaves is given to another here, not by the scheduler: a task that prefers a worker waits
+    forever for it if no other was there when it left. After that has happened as often as Dask would allow
+    (`distributed.scheduler.allowed-failures`), the result is WorkerLost.
+    """
+    import dask
     import distributed
 
-    order, left, hand, last = {c: i for i, c in enumerate(left)}, list(left), {}, {}
+    order, left, hand, last, losses = {c: i for i, c in enumerate(left)}, list(left), {}, {}, Counter()
+    bell = None
     try:
         while left or hand:
-            for worker in _free(client, hand):
+            there = client.nthreads()
+            bell = None if there else bell or client.submit(int, pure=False)  # a cluster that adapts must see work
+            for worker in _free(there, hand):
                 for checkpoint in _preferred(order, left, last.get(worker)):
                     lock = job.lock(checkpoint, patience=0)
                     with suppress(Timeout):  # another run has it in hand
@@ -94,25 +108,31 @@ def _round(job, client, run, left):
             if not futures:
                 time.sleep(0.2)
             elif None not in futures:
-                with suppress(TimeoutError):  # then others may have joined the cluster
+                with suppress(TimeoutError):  # then others may have joined the cluster, or left it
                     distributed.wait(futures, timeout=1, return_when="FIRST_COMPLETED")
-            for checkpoint, (_, lock, begun, future) in list(hand.items()):
-                if future is None or future.done():
-                    result = _result(job, checkpoint, begun, future)
+            there = client.nthreads()
+            for checkpoint, (worker, lock, begun, future) in list(hand.items()):
+                if future is None or future.done() or worker not in there:
+                    result = _result(job, client, checkpoint, begun, worker, future)
                     del hand[checkpoint]
                     lock.release()
-                    yield checkpoint, result
+                    lost = isinstance(result, WorkerLost)
+                    losses[checkpoint] += lost
+                    if lost and losses[checkpoint] <= dask.config.get("distributed.scheduler.allowed-failures"):
+                        left.append(checkpoint)
+                    else:
+                        yield checkpoint, result
     finally:
         client.cancel([future for *_, future in hand.values() if future])
         for _, lock, *_ in hand.values():
             lock.release()
 
 
-def _free(client, hand):
+def _free(threads, hand):
     """The worker of each free place: of two, if it can fetch one checkpoint while it measures another."""
-    threads, busy = client.nthreads(), [worker for worker, *_ in hand.values()]
+    busy = [worker for worker, *_ in hand.values()]
     places = sorted((place, worker) for worker, count in threads.items() for place in range(min(count, 2)))
-    return [worker for place, worker in places if place >= busy.count(worker)] if threads else [None] * (not hand)
+    return [worker for place, worker in places if place >= busy.count(worker)]
 
 
 def _preferred(order, left, last):
@@ -139,23 +159,22 @@ def _begin(job, client, run, checkpoint, worker):
         return begun, None
     known = [store.fingerprint(m) if _ours(m) else None for m in begun[2]]
     arguments = (run, job.ladder.index(checkpoint), begun[2], known)
-    where = {"workers": [worker], "allow_other_workers": True} if worker else {}
     key = f"{models.slug(checkpoint.revision)}-{uuid4().hex}"
-    return begun, client.submit(worker_side.measured, *arguments, key=key, pure=False, **where)
+    return begun, client.submit(worker_side.measured, *arguments, key=key, pure=False, workers=[worker])
 
 
-def _result(job, checkpoint, begun, future):
+def _result(job, client, checkpoint, begun, worker, future):
     """(rows, notes), written to the store, or the exception that says why there are none."""
     if isinstance(begun, CheckpointError):
         return begun
     got = None
     if future:
         try:
-            got = future.result()
+            got = _gathered(client, worker, future)
         except CancelledError:
             raise ConnectionError("the Dask scheduler is gone; finished checkpoints are kept, run again") from None
         except Exception as error:  # of this checkpoint, or of its measures; the others are not to suffer
-            return error
+            return WorkerLost() if type(error).__name__ == "KilledWorker" else error
     try:
         if got:
             identity = listing.identity(checkpoint)
@@ -167,9 +186,19 @@ def _result(job, checkpoint, begun, future):
         return error
 
 
+def _gathered(client, worker, future):
+    """What the task of `future` returned or raised, or WorkerLost: a worker can leave before its result is fetched."""
+    for attempt in count():
+        try:
+            if future.done():
+                return future.result(timeout=2 * 2**attempt)
+        except TimeoutError:
+            if future.status == "error":  # the task's own
+                raise
+        if worker not in client.nthreads():
+            client.cancel(future)
+            raise WorkerLost
+
+
 def _ours(measure):
     return (getattr(measure, "__module__", None) or "").startswith("nla.")
-
-
-def _killed(result):
-    return type(result).__name__ == "KilledWorker"

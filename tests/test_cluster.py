@@ -20,12 +20,17 @@ distributed = pytest.importorskip("distributed", reason="Dask is an optional ext
 
 
 def processes(count):
-    """A cluster that gives a task up when the second process has died with it."""
+    options = {"threads_per_worker": 2, "memory_limit": 0, "dashboard_address": None, "silence_logs": "CRITICAL"}
+    return distributed.LocalCluster(n_workers=count, **options)
+
+
+@pytest.fixture(autouse=True)
+def impatient():
+    """A checkpoint is given up when the second process has died with it, in company and then alone."""
     import dask
 
     with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
-        options = {"threads_per_worker": 2, "memory_limit": 0, "dashboard_address": None, "silence_logs": "CRITICAL"}
-        return distributed.LocalCluster(n_workers=count, **options)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +114,13 @@ def test_a_checkpoint_that_kills_its_workers_is_reported_while_the_others_finish
         table = nla.scan(str(ladder), deadly, scheduler=scheduler)
     assert table.attrs["summary"]["done"] == 3 and set(table.step) == {0, 1, 100}
     assert "ends every process" in table.attrs["summary"]["failed"]["step20"]
+
+
+def test_when_the_only_worker_dies_the_next_one_goes_on(ladder):
+    """The tables of other checkpoints may die with it, before they were fetched."""
+    with processes(1) as local, pytest.warns(UserWarning, match="step20 left out"):
+        table = nla.scan(str(ladder), deadly, scheduler=local)
+    assert set(table.step) == {0, 1, 100} and "ends every process" in table.attrs["summary"]["failed"]["step20"]
 
 
 def test_a_damaged_checkpoint_is_reported_while_the_others_finish(ladder, scheduler):
