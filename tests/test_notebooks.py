@@ -52,6 +52,7 @@ def test_parameters(notebook, path):
     assert notebook.cells[1] is tagged(notebook, "parameters")[0]
     parameters = papermill.inspect_notebook(str(path))
     assert parameters["MODEL"]["default"] == '"demo"' and "STEPS" in parameters
+    assert len(parameters) == notebook.cells[1].source.count("\n") + 1  # papermill could read every line
     for statement in ast.parse(notebook.cells[1].source).body:
         assert isinstance(statement, ast.Assign) and isinstance(statement.value, ast.Constant)
     assert all("  # " in line for line in notebook.cells[1].source.splitlines())
