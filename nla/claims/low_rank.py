@@ -1,4 +1,4 @@
-"""Claims about layers of low rank, from the seed projects and from the literature. They are held against the committed
+"""Claims about layers of low rank, from earlier projects and from the literature. They are held against the committed
 training runs of notebook 11 and against the embedded model's own losses: weights alone cannot tell.
 """
 
@@ -9,14 +9,14 @@ import numpy as np
 from nla.claims.sketches import NATS, embedded
 from nla.evidence import CannotSay, claim
 
-FULL_WITH_LOW = 23  # of the seed's experiments; see nla.low_rank.experiments
+FULL_WITH_LOW = 23  # of llm_lora's experiments; see nla.low_rank.experiments
 QUARTER = 5  # query, key and value as one matrix of a quarter of the width
 EMBEDDINGS = {25: "frozen", 26: "factored"}
 
 
 @cache
 def above():
-    """Last held-out loss of the seed's experiments over that of the whole model, DataFrame (seeds, experiments)."""
+    """Last held-out loss of llm_lora's experiments over that of the whole model, DataFrame (seeds, experiments)."""
     from nla.demo import low_rank_runs, variants  # which need what trains models, and claims do not
 
     runs = low_rank_runs.results()[1]
@@ -28,7 +28,7 @@ def above():
 
 @cache
 def rank_16():
-    """Loss of each held-out window with a middle MLP of the embedded model at the seed's rank, over whole, (n,)."""
+    """Loss of each held-out window with a middle MLP of the embedded model at llm_lora's rank, over whole, (n,)."""
     from nla import surgery
     from nla.low_rank import budgets, calibration, controls, layers
     from nla.models import checkpoints

@@ -23,10 +23,10 @@ SMALL = 2e7  # parameters that a CPU may be asked to train
 
 
 def variants(config):
-    """{label: (number of the seed's experiment or 0, changes)} in the sizes of `config`: the seed's, then controls.
+    """{label: (number of llm_lora's experiment or 0, changes)} in the sizes of `config`: llm_lora's, then controls.
 
-    The controls: a non-linear rank as large as the seed's largest linear one; whole attention without dense, which in
-    the seed is always missing where attention is called whole; all MLPs factored; and a third of the layers dropped,
+    The controls: a non-linear rank as large as its largest linear one; whole attention without dense, which in
+    llm_lora is always missing where attention is called whole; all MLPs factored; and a third of the layers dropped,
     which leaves as many parameters as no attention at all does.
     """
     seed = {n: scaled(EXPERIMENTS[n - 1], config).changes for n in TRAINED}

@@ -1,4 +1,4 @@
-"""Experiment 3 of seed 004 with the controls it lacked: one MLP at rank 16, deleted, random, and in other layers."""
+"""Experiment 3 of llm_lora on Mistral-7B with controls: one MLP at rank 16, deleted, random, and in other layers."""
 
 import pandas as pd
 import torch
@@ -53,7 +53,7 @@ def controls(model, moments, held_out, rank=None, layers=None):
 
 
 def middle(model):
-    """The layer as deep in `model` as 17, whose MLP the seed replaced, is in Mistral-7B."""
+    """The layer as deep in `model` as 17, whose MLP llm_lora replaced, is in Mistral-7B."""
     return int(DEPTH * model.config.num_hidden_layers)
 
 

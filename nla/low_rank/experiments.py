@@ -1,6 +1,6 @@
-"""The 26 experiments of seed 003 as data: which parts of which layers, at which rank; at any size, in any family.
+"""The 26 experiments of llm_lora on Pythia: which parts of which layers, at which rank; at any size, in any family.
 
-Names, parameter counts and conclusions are from the seed's README. What a count needs and the README does not say is
+Names, parameter counts and conclusions are from its README. What a count needs and the README does not say is
 from the code of its repository, and is said where it stands. Counts are of the parameters that training changes.
 """
 
@@ -32,7 +32,7 @@ GEOMETRY = {  # as their config.json gives it
     },
 }
 CORRECTED = {18: 220_353_704, 26: 380_102_656}  # what the recipes of two experiments give in place of another's number
-CONCLUSIONS = {  # what the seed says of their loss; of the others it says nothing
+CONCLUSIONS = {  # what llm_lora says of their loss; of the others it says nothing
     23: "matched the original in the end",
     24: "matched the original",
     25: "much higher than the original's",
@@ -43,7 +43,7 @@ SHOWN = ("qkv", "dense", "mlp", "embed_in", "embed_out")
 
 @dataclass(frozen=True)
 class Experiment:
-    """A model that differs by `changes` from `model`, and how many parameters the seed says that it has."""
+    """A model that differs by `changes` from `model`, and how many parameters llm_lora says that it has."""
 
     number: int
     name: str
@@ -58,7 +58,7 @@ def qkv(rank, start=0, activation=None):
 
 
 def narrow(rank, start=0):
-    """The seed's non-linear low-rank MLP, h -> rank -> GELU -> h, is an MLP of that many neurons."""
+    """llm_lora's non-linear low-rank MLP, h -> rank -> GELU -> h, is an MLP of that many neurons."""
     return Change("mlp", "narrow", rank, start)
 
 
@@ -67,7 +67,7 @@ def factored_mlp(rank, start, stop=None):
     return Change("mlp", "factored", rank, start, stop)
 
 
-NO_DENSE = Change("dense", "skipped")  # the seed's class of low-rank attention has no output projection
+NO_DENSE = Change("dense", "skipped")  # llm_lora's class of low-rank attention has no output projection
 TO_6 = (qkv(8, 6), NO_DENSE)  # "full attention up to layer 6": but dense is missing from these layers too
 TO_3 = (qkv(8, 3), NO_DENSE)
 

@@ -1,4 +1,4 @@
-"""Experiments 1 and 2 of seed 004 again: factors fitted to outputs by Adam, as there, beside the closed form.
+"""llm_lora's Experiments 1 and 2 on Mistral-7B again: factors fitted to outputs by Adam, as there, and in closed form.
 
 ebany_research/llm_lora/lora_mistral.md of github.com/dmitrymailk/gpus_go_brrrr, and the Mistral-7B whose layers it
 took.
@@ -28,7 +28,7 @@ MISTRAL = {  # config.json of Open-Orca/Mistral-7B-OpenOrca; mistralai/Mistral-7
     "tie_word_embeddings": False,
 }
 ATTENTION, MLP = ("query", "key", "value", "dense"), ("gate", "dense_h_to_4h", "dense_4h_to_h")
-PRINTED = {  # what was replaced by rank 16 without bias, [(kinds, layers)] -> number in the seed
+PRINTED = {  # what was replaced by rank 16 without bias, [(kinds, layers)] -> number in llm_lora
     "nothing": ([], 7_241_748_480),
     "MLP of layer 17": ([(MLP, [17])], 7_066_472_448),
     "attention of layers 6 to 31": ([(ATTENTION, range(6, 32))], 6_162_305_024),
@@ -38,7 +38,7 @@ PRINTED = {  # what was replaced by rank 16 without bias, [(kinds, layers)] -> n
 
 
 def mistral_table(rank=16):
-    """Parameters of Mistral-7B by what of it is replaced: columns replaced, counted, printed by the seed."""
+    """Parameters of Mistral-7B by what of it is replaced: columns replaced, counted, printed by llm_lora."""
     rows = []
     for name, (recipe, printed) in PRINTED.items():
         model = skeleton(MISTRAL)
@@ -56,7 +56,7 @@ def one_prompt(model, windows, steps, length=82, rank=64):
     Returns
     -------
     pandas.DataFrame
-        step, layer, residual (over the sum of squares), rate ("constant", as in the seed, or "falling to 0").
+        step, layer, residual (over the sum of squares), rate ("constant", as in llm_lora, or "falling to 0").
     pandas.DataFrame
         layer, and the residual of the closed form at ranks 128, 82 and 41.
     """
@@ -81,7 +81,7 @@ def one_prompt(model, windows, steps, length=82, rank=64):
 def at_the_seeds_size(
     inputs=MISTRAL["hidden_size"], outputs=MISTRAL["intermediate_size"], length=82, rank=64, repeats=3
 ):
-    """Experiment 1 on drawn numbers of the seed's shape, the gate of Mistral-7B: what the two ways to factors take.
+    """Experiment 1 on drawn numbers of the shape of the gate of Mistral-7B: what the two ways to factors take.
 
     Returns
     -------
@@ -131,7 +131,7 @@ def many_prompts(model, fit, held_out, steps, rates=((1e-5, "1e-5"), (1e-3, "1e-
 
 
 def _first(model):
-    """[(kind, layer)] of what the seed took, the gate, or, without one, W1."""
+    """[(kind, layer)] of what llm_lora took, the gate, or, without one, W1."""
     kinds = dict(low_rank.linears(model))
     return low_rank.linears(model, ["gate" if "gate" in kinds else "dense_h_to_4h"])
 

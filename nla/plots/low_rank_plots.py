@@ -49,7 +49,7 @@ def methods(table):
 
 
 def regression(first, second, closed):
-    """Residuals against steps of Adam: the seed's Experiment 1 (left) and 2 (right), and the closed form.
+    """Residuals against steps of Adam: llm_lora's Experiment 1 (left) and 2 (right), and the closed form.
 
     Parameters
     ----------

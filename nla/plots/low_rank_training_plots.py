@@ -13,7 +13,7 @@ GROUPS = ("whole", "low-rank attention", "attention without dense", "no attentio
 
 
 def group(name, number):
-    """Which of `GROUPS` a variant belongs to, by the number that the seed gives it; 0 for controls."""
+    """Which of `GROUPS` a variant belongs to, by the number that llm_lora gives it; 0 for controls."""
     if number == 0:
         return "control"
     if "mlp" in name:
@@ -42,9 +42,17 @@ def parts(table):
             ax.barh(names, width, left=left, color=shades[part], height=0.75, label=PARTS[part])
             left = left + width
         wrong = (rows.parameters != rows.published).to_numpy()
-        ax.plot(rows.published[~wrong] / 1e6, np.flatnonzero(~wrong), "|", color="black", ms=9, mew=1.5, label="seed")
         ax.plot(
-            rows.published[wrong] / 1e6, np.flatnonzero(wrong), "x", color="red", ms=7, mew=2, label="seed, misprint"
+            rows.published[~wrong] / 1e6, np.flatnonzero(~wrong), "|", color="black", ms=9, mew=1.5, label="published"
+        )
+        ax.plot(
+            rows.published[wrong] / 1e6,
+            np.flatnonzero(wrong),
+            "x",
+            color="red",
+            ms=7,
+            mew=2,
+            label="published, misprint",
         )
         ax.set(ylim=(-0.6, len(rows) - 0.4))
         ax.set_title(model, fontsize="medium", loc="left")

@@ -1,13 +1,13 @@
-"""Low-rank factors: the closed form against Adam on the shapes of seed 004, and how fast replaced models run.
+"""Low-rank factors: the closed form against Adam on the shapes of Mistral-7B, and how fast replaced models run.
 
-Inputs are drawn; that changes no time. A step of Adam is timed over a few steps and multiplied by the seed's number.
+Inputs are drawn; that changes no time. A step of Adam is timed over a few steps and multiplied by llm_lora's number.
 """
 
 import torch
 
 from tests.bench import timing
 
-STEPS, EPOCHS = 10_000, 4629  # of the seed's Experiments 1 and 2
+STEPS, EPOCHS = 10_000, 4629  # of llm_lora's Experiments 1 and 2
 
 
 def seconds(work, times=5):
@@ -36,7 +36,7 @@ def _row(name, ours, theirs, note, target=None):
 
 
 def experiment_2(hidden, inner, rank=1024, prompts=100, length=250):
-    """The closed form for inputs of many prompts against the seed's epochs of Adam."""
+    """The closed form for inputs of many prompts against llm_lora's epochs of Adam."""
     from nla.activations import Inputs
     from nla.low_rank import factorisation, regression
 
