@@ -65,7 +65,7 @@ def _connected(scheduler):
         import dask
         import distributed
     except ImportError:
-        raise ModuleNotFoundError("a scheduler needs Dask: pip install 'nla[cluster]'") from None
+        raise ModuleNotFoundError("a scheduler needs Dask: pip install distributed bokeh") from None
     if isinstance(scheduler, distributed.Client):
         yield scheduler, None
     elif isinstance(scheduler, int):

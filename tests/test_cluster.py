@@ -16,7 +16,7 @@ from nla.job import Job
 from tests.conftest import branches, moving, on_disk
 from tests.test_make import make
 
-distributed = pytest.importorskip("distributed", reason="Dask is an optional extra: pip install 'nla[cluster]'")
+distributed = pytest.importorskip("distributed", reason="Dask is an optional extra: pip install distributed")
 
 
 def processes(count):
@@ -188,7 +188,7 @@ def test_no_scheduler_and_no_dask_are_one_line(ladder, monkeypatch):
     with pytest.raises(ValueError, match="nonsense"):
         nla.scan(str(ladder), moving, scheduler="nonsense")
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install 'nla\[cluster\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"pip install distributed"):
         nla.scan(str(ladder), moving, scheduler=2)
 
 
