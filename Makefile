@@ -40,7 +40,6 @@ QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=er
 
 .PHONY: help setup all audit scan tables gallery colab-check floors-check notebooks figures test check bench lint demo report clean address lab
 .DEFAULT_GOAL := help
-.SECONDARY:
 
 help: ## list the targets
 	@echo "make all [MODEL=demo|FOLDER|pythia-1b|ORG/NAME|'BASE>SFT>DPO'] [STEPS=all|log|k|a,b,c] [PDF=1] [WORKERS=n|SCHEDULER=tcp://…]"
@@ -90,11 +89,15 @@ $(OUT)/.scanned: $(SOURCES) $(FILES) | $(SETUP)
 
 $(OUT)/.scanned: $(OUT)/.steps-$(STEPS)
 
-$(OUT)/%.ipynb: notebooks/%.ipynb $(OUT)/.scanned
+# PDF=1 executes once more what was executed without it.
+$(OUT)/.pdf: | $(SETUP)
+	@mkdir -p $(@D) && touch $@
+
+$(OUT)/%.ipynb: notebooks/%.ipynb $(OUT)/.scanned $(if $(PDF),$(OUT)/.pdf)
 	@echo "$* on $(MODEL)"
 	@$(QUIET) $(BIN)papermill --cwd notebooks -k python3 --no-progress-bar --log-level WARNING \
 		-r MODEL '$(MODEL)' -r STEPS '$(STEPS)' $< $(@D)/$*.partial.ipynb
-	@mv $(@D)/$*.partial.ipynb $@
+	@mv $(@D)/$*.partial.ipynb $@ $(if $(PDF),,&& rm -f $(OUT)/.pdf)
 
 report: $(OUT)/report/index.html ## the executed notebooks of MODEL as HTML, with an index page
 

@@ -54,3 +54,10 @@ def test_all_on_a_ladder_of_ones_own(ladder, tmp_path):
     assert list((tmp_path / "figures" / models.slug(ladder)).glob("01_*.png"))
     again = make("all", f"MODEL={ladder}")
     assert again.returncode == 0 and "papermill" not in again.stdout and "on /" not in again.stdout
+    assert "papermill" not in make("all", "-n", f"MODEL={ladder}").stdout
+    for other in ("STEPS=0,20", "PDF=1"):
+        assert make("all", "-n", f"MODEL={ladder}", other).stdout.count("papermill") == len(names)
+    (out / ".pdf").touch()
+    for path in (*sorted(out.glob("*.ipynb")), out / "report" / "index.html"):
+        path.touch()
+    assert "papermill" not in make("all", "-n", f"MODEL={ladder}", "PDF=1").stdout
