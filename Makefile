@@ -59,6 +59,8 @@ setup: $(SETUP) ## make .venv/ with the pinned packages (PYTHON= chooses the int
 	@$(BIN)pip install --quiet --disable-pip-version-check -r requirements.txt && \
 		$(BIN)pip install --quiet --disable-pip-version-check --no-deps -e . || \
 		{ echo "nla: the packages could not be installed; pip says above why (it needs a network, or PIP_INDEX_URL, and 3 GB of disk)" >&2; exit 1; }
+	@mkdir -p .venv/etc/ipython && echo "c.IPKernelApp.log_level = 40  # not: TCP without encryption, once a notebook" \
+		>.venv/etc/ipython/ipython_kernel_config.py
 	@touch $@
 
 $(NLA_BUILD)/.setup: pyproject.toml
