@@ -3,6 +3,9 @@
 import numpy as np
 import torch
 
+from nla.families import KINDS
+from nla.matrix import Matrix
+
 
 def scales(W):
     """The scales of the rows and columns of a matrix: W / (sigma_i tau_j) has RMS 1 in every row and column.
@@ -18,18 +21,19 @@ def scales(W):
     sigma : (m,) float64, in the units of W; 0 for a row of zeros, NaN all where W is not finite
     tau : (n,) float64, without unit, of RMS 1 (0 for a column of zeros)
     """
-    square = torch.as_tensor(W).detach().cpu().double().numpy() ** 2
+    square = torch.as_tensor(W).detach().cpu().double().square().numpy()
     live, used = square.sum(1) > 0, square.sum(0) > 0
     sigma, tau = np.zeros(len(live)), np.zeros(len(used))
     if not np.isfinite(square).all():
         return sigma + np.nan, tau + np.nan
     if not live.any():
         return sigma, tau
-    square = square[live][:, used]
-    columns = np.ones(used.sum())
+    square = square if live.all() and used.all() else square[live][:, used]
+    m, n = square.shape
+    columns = np.ones(n)  # variances, like rows
     for _ in range(100):
-        rows = (square / columns).mean(1)  # variances
-        before, columns = columns, (square / rows[:, None]).mean(0)
+        rows = square @ (1 / columns) / n
+        before, columns = columns, (1 / rows) @ square / m
         if np.abs(columns / before - 1).max() < 1e-4:
             break
     unit = columns.mean()
@@ -44,4 +48,20 @@ def draw(W, rng):
     in few rows or columns has shaped their norms, and is in part drawn again.
     """
     sigma, tau = scales(W)
-    return rng.standard_normal((len(sigma), len(tau))) * sigma[:, None] * tau
+    drawn = rng.standard_normal((len(sigma), len(tau)))
+    drawn *= sigma[:, None]
+    drawn *= tau
+    return drawn
+
+
+def expected(matrix, *measures, draws=3):
+    """{name: mean over `draws` matrices drawn} of the numbers that `measures` return; curves are left out.
+
+    The same matrices are drawn again for the same kind and layer.
+    """
+    rng, found = np.random.default_rng([KINDS.index(matrix.kind), matrix.layer + 1]), []
+    for _ in range(draws):
+        weight = torch.from_numpy(draw(matrix.values, rng)).float()
+        drawn = Matrix(matrix.kind, matrix.layer, matrix.step, weight)
+        found.append({name: value for measure in measures for name, value in measure(drawn).items()})
+    return {name: float(np.mean([f[name] for f in found])) for name, v in found[0].items() if not np.ndim(v)}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import nla
 from nla import profiles
 from nla.measures.sparsity import balanced_kurtosis
 
@@ -51,3 +52,21 @@ def test_zero_rows_and_columns_stay_zero():
     assert not drawn[2].any() and not drawn[:, 3].any() and (drawn != 0).sum() == 20
     assert not profiles.draw(np.zeros((3, 4)), np.random.default_rng(0)).any()
     assert np.isnan(profiles.draw(np.full((3, 4), np.nan), np.random.default_rng(0))).all()
+
+
+def test_expected_is_the_mean_over_draws_of_a_measure():
+    W = torch.from_numpy(
+        np.outer(np.geomspace(0.1, 2, 60), np.ones(40)) * np.random.default_rng(5).normal(size=(60, 40))
+    )
+    matrix, seen = nla.Matrix("query", 2, 7, W.float()), []
+
+    def measure(m):
+        seen.append(m.values)
+        return {"top": m.singular_values[0], "curve": m.singular_values}
+
+    found = profiles.expected(matrix, nla.norms, measure, draws=4)
+    assert len(seen) == 4 and not torch.equal(seen[0], seen[1]) and "curve" not in found
+    assert found["top"] == pytest.approx(np.mean([np.linalg.svd(w.numpy(), compute_uv=False)[0] for w in seen]))
+    assert profiles.expected(matrix, measure, draws=4)["top"] == found["top"]
+    iid = nla.nulls.spectral_norm(60, 40, float(W.square().mean() ** 0.5))
+    assert found["top"] > 1.2 * iid  # what unequal rows alone do
