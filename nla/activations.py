@@ -39,6 +39,16 @@ class Covariance:
             values, vectors = torch.linalg.eigh(self.matrix)
         return vectors[:, values > 1e-10 * values[-1].clamp_min(1e-300)].flip(1)
 
+    def along(self, direction):
+        """(mean, standard deviation, constant share) of x . v for the unit vector v along `direction`, (d,).
+
+        The share is mean^2 over the mean square, 0 to 1: how much of what v reads is the same for every token, and so
+        acts as a bias. Of a direction chosen at random it is about |mean|^2 / (|mean|^2 + tr C).
+        """
+        v = torch.nn.functional.normalize(direction.to(self.mean), dim=0)
+        mean, variance = float(v @ self.mean), max(float(v @ self.matrix @ v), 0.0)
+        return mean, variance**0.5, mean**2 / max(mean**2 + variance, 1e-300)
+
 
 @dataclass(frozen=True)
 class Inputs:

@@ -230,3 +230,18 @@ def test_what_is_said_of_rises():
     ]
     tenths = pd.DataFrame({"kind": "dense", "layer": -1, "part": [9, 10], "loss": [1.0, 1.2], "loss_error": [0.1, 0.1]})
     assert removal_plots.upturns(tenths) == ["dense"] and removal_plots.upturns(tenths, 2) == []
+
+
+def test_along_a_direction_are_the_moments_of_the_projections():
+    x = torch.randn(4000, 6, generator=torch.Generator().manual_seed(1)).double() * torch.arange(1, 7) + 2
+    inputs, v = activations.Inputs.of(x), torch.tensor([3.0, 0, 0, 4, 0, 0])  # float32, and not of length 1
+    found = activations.Covariance(len(x), inputs.mean, inputs.centred).along(v)
+    read = (x @ v.double() / 5).numpy()
+    assert found == pytest.approx((read.mean(), read.std(), read.mean() ** 2 / (read**2).mean()))
+
+
+def test_a_constant_is_constant_and_noise_is_not():
+    mean, zero = torch.tensor([1.0, 2.0]).double(), torch.zeros(2, 2).double()
+    assert activations.Covariance(3, mean, zero).along(mean) == pytest.approx((5**0.5, 0, 1))
+    assert activations.Covariance(3, 0 * mean, zero + torch.eye(2)).along(mean) == pytest.approx((0, 1, 0))
+    assert activations.Covariance(3, 0 * mean, zero).along(0 * mean)[2] == 0
