@@ -147,7 +147,7 @@ def test_replaced_twice_and_tied(model):
         low_rank.linears(other)
 
 
-def test_numbers_of_the_seeds():
+def test_published_numbers():
     table = regression.mistral_table()
     assert (table.counted == table.printed).all() and len(table) == 5
     pythia = {"num_hidden_layers": 24, "hidden_size": 1024, "num_attention_heads": 16, "intermediate_size": 4096}
@@ -211,6 +211,37 @@ def test_whitened_is_the_optimum_of_the_outputs(shape):
     start = np.random.default_rng(5).standard_normal(rank * sum(shape))
     searched = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 4000}).fun
     assert found <= searched + 1e-9 and searched == pytest.approx(float(found), rel=1e-3)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_turned_keeps_the_spectrum_and_no_direction(shape):
+    W, X = problem(shape)
+    generator, C = torch.Generator().manual_seed(0), Inputs.of(X).second
+    draws = [factorisation.turned(W, generator) for _ in range(2000)]
+    for one in draws[:3]:
+        np.testing.assert_allclose(one @ one.T, W @ W.T, atol=1e-9)
+    mean = torch.stack([one @ C @ one.T for one in draws]).mean(0)
+    expected = W @ W.T * C.trace() / shape[1]
+    assert float(torch.linalg.norm(mean - expected) / torch.linalg.norm(expected)) < 0.05
+
+
+def test_without_alignment_against_what_must_come_out():
+    """White inputs: the error in the weights, of a Gaussian matrix by the Marchenko-Pastur law. An orthogonal matrix,
+    turned: the tail of the inputs' own spectrum."""
+    W, X = problem((40, 20), count=100)
+    white, ranks = Inputs(torch.eye(20).double(), torch.zeros(20).double(), torch.ones(20).double(), 1), [1, 5, 12]
+    found = factorisation.without_alignment(W, ranks, white, white, draws=20)
+    s = np.linalg.svd(W.numpy(), compute_uv=False)
+    law = nla.nulls.mp_spectrum(40, 20)
+    for values, spectrum, tolerance in ((found["turned"], s, 1e-9), (found["gaussian"], law, 0.02)):
+        expected = [math.sqrt((spectrum[r:] ** 2).sum() / (spectrum**2).sum()) for r in ranks]
+        np.testing.assert_allclose(values, expected, rtol=tolerance)
+    inputs = Inputs.of(X)
+    orthogonal = torch.linalg.qr(W)[0]  # (40, 20): every turned one has the same errors
+    found = factorisation.without_alignment(orthogonal, ranks, inputs, inputs, draws=2)
+    energies = np.linalg.eigvalsh(inputs.second.numpy())[::-1]
+    expected = [math.sqrt(energies[r:].sum() / energies.sum()) for r in ranks]
+    np.testing.assert_allclose(found["turned"], expected, rtol=1e-6)
 
 
 def test_affine_is_the_optimum_with_a_bias():

@@ -57,7 +57,7 @@ def logits(net, ids):
         return net(ids, use_cache=False).logits
 
 
-def test_24_counts_are_the_seeds_and_2_are_misprints():
+def test_24_counts_are_the_published_and_2_are_misprints():
     table = experiments.table().set_index("number")
     wrong = table[table.parameters != table.published]
     assert dict(wrong.parameters) == {18: 220_353_704, 26: 380_102_656}
@@ -67,7 +67,7 @@ def test_24_counts_are_the_seeds_and_2_are_misprints():
     assert (parts == table.parameters).all()
 
 
-def test_what_the_seed_calls_full_attention_would_have_been_more():
+def test_what_llm_lora_calls_full_attention_would_have_been_more():
     sizes = experiments.GEOMETRY["pythia-410m"]
     assert experiments.count(sizes, (experiments.qkv(8, 1),)) == 333_736_120
     assert experiments.count(sizes, (experiments.qkv(8, 6),)) == 349_300_880

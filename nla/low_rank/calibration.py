@@ -6,7 +6,7 @@ import torch
 
 from nla import activations, language, low_rank, nulls
 from nla.layout import Layout
-from nla.low_rank.factorisation import compare
+from nla.low_rank.factorisation import compare, without_alignment
 from nla.low_rank.models import break_even, parameters, skeleton
 
 LARGEST = 2e8  # parameters, beyond which hundreds of evaluations are no matter for a processor
@@ -120,7 +120,8 @@ def compare_methods(model, fit, held_out, keys, shares=(0.1, 0.25, 0.5, 0.75, 1.
     -------
     pandas.DataFrame
         matrix ("kind, layer"), method, rank, relative (rank / break-even), weights, outputs (errors), random (error
-        in the weights of a truncated random matrix of that shape, by the Marchenko-Pastur law).
+        in the weights of a truncated random matrix of that shape, by the Marchenko-Pastur law), turned, gaussian
+        (errors in the outputs, by `factorisation.without_alignment`).
     """
     tables = []
     for key, W in matrices(model, keys).items():
@@ -129,5 +130,7 @@ def compare_methods(model, fit, held_out, keys, shares=(0.1, 0.25, 0.5, 0.75, 1.
         energy = nulls.mp_spectrum(*W.shape) ** 2
         random = {r: float((energy[r:].sum() / energy.sum()) ** 0.5) for r in ranks}
         table = pd.DataFrame(compare(W, ranks, fit[key], held_out[key])).assign(matrix=f"{key[0]}, layer {key[1]}")
+        for name, values in without_alignment(W, ranks, fit[key], held_out[key]).items():
+            table[name] = table["rank"].map(dict(zip(ranks, values, strict=True)))
         tables.append(table.assign(relative=table["rank"] / even, random=table["rank"].map(random)))
     return pd.concat(tables, ignore_index=True)

@@ -122,6 +122,35 @@ def compare(W, ranks, inputs, held_out, methods=METHODS):
     ]
 
 
+def turned(W, generator):
+    """W (m, n) with random right singular vectors, float64: what it would be if it knew nothing of its inputs.
+
+    Singular values and left vectors stay; the right vectors are orthonormal and uniformly distributed (Haar), so that
+    E W' C W'^T = W W^T tr(C) / n for inputs with second moments C.
+    """
+    B, A = truncated(W, None)  # (m, r), (r, n): rows of A are orthogonal, of norm 1 or s_i
+    Q, R = torch.linalg.qr(torch.randn(A.shape[1], len(A), generator=generator, dtype=torch.float64).to(W.device))
+    return B * A.norm(dim=1) @ (Q * R.diagonal().sign()).T
+
+
+def without_alignment(W, ranks, inputs, held_out, draws=5):
+    """Output errors of `whitened` at `ranks` for matrices that do not know their inputs, means over draws.
+
+    Returns
+    -------
+    dict
+        ``turned``: list, by rank, for `turned` W; ``gaussian``: for matrices of W's shape with independent entries.
+        For white inputs either is the error in the weights.
+    """
+    generator, found = torch.Generator().manual_seed(0), {"turned": [], "gaussian": []}
+    for _ in range(draws):
+        gaussian = torch.randn(W.shape, generator=generator, dtype=torch.float64).to(W.device)
+        for name, other in (("turned", turned(W, generator)), ("gaussian", gaussian)):
+            B, A = whitened(other, None, inputs)
+            found[name].append([errors(other, (B[:, :r], A[:r]), held_out)["outputs"] for r in ranks])
+    return {name: np.mean(values, 0).tolist() for name, values in found.items()}
+
+
 def regression(X, Y, rank):
     """(B, A, lost): the map of at most `rank` that makes sum |y - B A x|^2 least, and what that sum is then.
 

@@ -78,7 +78,7 @@ def one_prompt(model, windows, steps, length=82, rank=64):
     return table, pd.DataFrame(rows)
 
 
-def at_the_seeds_size(
+def at_mistrals_size(
     inputs=MISTRAL["hidden_size"], outputs=MISTRAL["intermediate_size"], length=82, rank=64, repeats=3
 ):
     """Experiment 1 on drawn numbers of the shape of the gate of Mistral-7B: what the two ways to factors take.

@@ -24,8 +24,8 @@ def _colors(names):
 def methods(table):
     """A column per matrix: errors in weights (up) and in outputs (down) against rank / break-even, a line per method.
 
-    `table`: of `factorisation.compare`, with columns matrix, relative (rank over break-even) and random (the error in
-    the weights of a truncated random matrix of that shape), drawn in grey.
+    `table`: of `calibration.compare_methods`. Grey: a random matrix, its error in the weights by truncation (up) and in
+    the outputs by whitening (down); grey and dotted, down: the matrix with random right singular vectors.
     """
     names, colors = list(dict.fromkeys(table.matrix)), _colors(dict.fromkeys(table.method))
     styles = dict(zip(colors, ("-", ":", "-.", "-", "--"), strict=False))
@@ -38,7 +38,10 @@ def methods(table):
             ax.axvline(1, color="0.3", lw=0.8, ls="--")
             ax.set_ylim(0, 1)
         part = rows[rows.method == rows.method.iloc[0]]
-        top.plot(part.relative, part.random, color=figures.GREY, lw=2.5, zorder=0, label="random matrix, truncated")
+        top.plot(part.relative, part.random, color=figures.GREY, lw=2.5, zorder=0, label="random matrix")
+        bottom.plot(part.relative, part.gaussian, color=figures.GREY, lw=2.5, zorder=0)
+        top.plot([], [], ":", color=figures.GREY, lw=2.5, label="right vectors turned")
+        bottom.plot(part.relative, part.turned, ":", color=figures.GREY, lw=2.5, zorder=0)
         top.set_title(name, fontsize="medium")
         bottom.set_xlabel("rank / break-even rank")
     axs[0, 0].set_ylabel("error in weights")

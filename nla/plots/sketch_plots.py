@@ -76,10 +76,11 @@ def density(quadrature, s, edges, title):
 
 
 def costs(table, estimators):
-    """By the shorter side: time of an exact spectrum over a sketched one, the same of single estimators for square
-    matrices, and the error of the effective rank.
+    """By the shorter side: time of an exact spectrum over a sketched one, the same of single estimators, and the error
+    of the effective rank.
 
-    In the last panel points are true errors, the line joins those stated for square matrices of Gaussian entries.
+    In the middle panel lines are of square matrices, but for the dashed one. In the last one points are true errors,
+    the line joins those stated for square matrices of Gaussian entries.
     """
     fig, axs = plt.subplots(1, 3, figsize=(13, 3.9), layout="constrained")
     markers = {"query": "o", "dense_h_to_4h": "s", "embed_in": "^"}
@@ -92,10 +93,14 @@ def costs(table, estimators):
     square = table[(table.kind == "query") & ~table.spiked].sort_values("cols")
     stated = square.effective_rank_error / square.effective_rank
     axs[2].plot(square.cols, stated, color="0.3", lw=1, label="stated, query")
-    square = estimators[(estimators.kind == "query") & estimators.spiked & (estimators.quantity != "nuclear norm")]
-    for i, (name, rows) in enumerate(square.groupby("quantity", sort=False)):
+    single = estimators[estimators.spiked & ~estimators.quantity.isin(["nuclear norm", "below the edge"])]
+    for i, (name, rows) in enumerate(single.groupby("quantity", sort=False)):
         label = "density: counts, nuclear norm" if name == "above the edge" else name
-        axs[1].plot(rows.cols, rows.exact_seconds / rows.seconds, marker="o", ms=4, color=f"C{i}", label=label)
+        for kind in ("query", "embed_in") if "krylov" in name else ("query",):
+            each, own = rows[rows.kind == kind], kind == "query"
+            style = dict(marker=markers[kind], ms=4, color=f"C{i}", ls="-" if own else "--")
+            ratio = each.exact_seconds / each.seconds
+            axs[1].plot(each.cols, ratio, **style, label=label if own else f"block_krylov, {kind}")
     labels = ("time, exact / sketched spectrum", "time, exact / sketch, query, spiked", "error of the effective rank")
     for ax, label in zip(axs, labels, strict=True):
         ax.set(yscale="log", xlabel="shorter side", ylabel=label)
@@ -113,7 +118,7 @@ def training():
     labels = [name for name in beyond if name != "AdamW"]
     palette = dict(zip(labels, sns.color_palette("colorblind", len(labels)), strict=True))
     palette = {k: figures.GREY if "random" in k else v for k, v in palette.items()}
-    fig, axs = plt.subplots(1, 3, figsize=(13, 3.7), layout="constrained")
+    fig, axs = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     reference = runs[runs.label == "AdamW"].set_index(["seed", "step"]).held_out_loss
     for name in labels:
         own = runs[(runs.label == name) & (runs.step > 0)].set_index(["seed", "step"]).held_out_loss
@@ -122,7 +127,7 @@ def training():
         axs[0].plot(more.mean(), color=palette[name], marker=".", label=name)
     axs[0].axhline(0, color="black", lw=1)
     axs[0].set(xlabel="training step", ylabel="held-out loss above AdamW's [nats]")
-    axs[0].legend(fontsize="x-small", frameon=True, framealpha=1, edgecolor="none")
+    fig.legend(loc="outside lower left", ncols=len(labels), fontsize="small")  # of the left and the middle panel
     for name, rows in galore_tables.captured().groupby("label", sort=False):
         looks = rows.groupby("step")[["stale", "fresh"]].mean()
         points = [(step, value) for step, look in looks.iterrows() for value in look.dropna()]

@@ -23,7 +23,7 @@ def rows(size="small"):
     hidden, inner = (
         regression.MISTRAL[name] // (64 if size == "tiny" else 1) for name in ("hidden_size", "intermediate_size")
     )
-    closed, step, left = regression.at_the_seeds_size(hidden, inner)
+    closed, step, left = regression.at_mistrals_size(hidden, inner)
     note = f"82 x {hidden} to {inner}, rank 128: closed form against {STEPS:,} steps of Adam; it leaves {left:.0e}"
     found = [_row("Experiment 1", closed, step * STEPS, note, ">= 1000")]
     if size == "full":
