@@ -138,6 +138,14 @@ def with_start(chain, ladder):
     return ">".join([f"start={origin}", *(f"{stage}={link}" for stage, link in links(chain).items())])
 
 
+def ends(ladder):
+    """The chain of a ladder's first and last checkpoint, stages "start" and "base"; None if it has only one."""
+    if len(ladder) == 1:
+        return None
+    first, last = (f"{c.repo}@{c.revision}" if c.repo else str(c.folder) for c in (ladder[0], ladder[-1]))
+    return f"start={first}>base={last}"
+
+
 def _repository(model):
     """A name without revision, and a short name of Pythia's as its repository."""
     name = str(model).partition("@")[0]

@@ -73,6 +73,9 @@ def test_stages_may_be_said(ladder):
     assert stages.with_start("a>b", steps[:1]) == "a>b"
     hub = [models.Checkpoint("m", "step0", 0, "pretraining", None, "org/m", "0" * 40)] * 2
     assert stages.with_start("org/m>org/n", hub) == "start=org/m@step0>base=org/m>stage=org/n"
+    assert stages.ends(hub) == "start=org/m@step0>base=org/m@step0" and stages.ends(hub[:1]) is None
+    found = nla.checkpoints(stages.ends(steps))
+    assert [(c.stage, c.path.name) for c in found] == [("start", "step0"), ("base", steps[-1].path.name)]
 
 
 @pytest.mark.parametrize("text", ["a>", ">b", "a>>b", ">"])

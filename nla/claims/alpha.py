@@ -3,11 +3,12 @@
 import numpy as np
 
 from nla import alpha_model
-from nla.evidence import CannotSay, claim, numbers
+from nla.evidence import CannotSay, claim, numbers, over_layers, rank_correlation, sloped
 from nla.measures import drift, norms, power_law, power_law_checks
 from nla.measures.power_law import random_alpha
 
 RISE = 1.1  # least late rise of an average that counts as one
+TIME = 0.9  # rank correlation of loss and step from which on anything that moves steadily follows the loss
 
 
 def averages(evidence):
@@ -72,8 +73,9 @@ def _usual(alpha):
 @claim(
     "Where alpha can be trusted it falls with what else grows in training.",
     "weightwatcher2024",
-    "kinds over whose layers, at the end, alpha has a rank correlation of -0.5 or less (p < 0.05) with two of "
-    "rand_distance, spectral norm and distance from the first checkpoint; at least half",
+    "rank correlation of alpha over layers, at the end, with rand_distance, spectral norm and distance from the first "
+    "checkpoint, median of these and of all kinds; -0.5 or less, or above 0, either at p < 0.05 against layers in "
+    "random order",
     power_law,
     norms,
     drift,
@@ -83,12 +85,10 @@ def agrees_with_others(evidence):
     absent = [c for c in alpha_model.BESIDE if c not in rows or rows[c].isna().all()]
     if absent:
         raise CannotSay(f"{absent[0]} could not be measured")
-    last = rows[(rows.step == evidence.steps[-1]) & rows[list(alpha_model.BESIDE)].notna().all(axis=1)]
-    found = alpha_model.agreement(last)
-    found = found[found.over == "layers"] if len(found) else found
-    if not len(found):
-        raise CannotSay("fewer than four layers")
-    return f"{found.agrees.sum()} of {len(found)} kinds", found.agrees.mean() >= 0.5
+    grid = evidence.by_layer("alpha")
+    others = [evidence.by_layer(column).reindex_like(grid) for column in alpha_model.BESIDE]
+    found, falls, rises = over_layers(grid, others)
+    return sloped(found, falls, rises, f"rank correlation {found:.2f}")
 
 
 @claim(
@@ -107,26 +107,27 @@ def tail_vectors(evidence):
     "The smaller alpha log10(largest eigenvalue), averaged over layers, the better the model.",
     "martinpeng2021",
     "published of different models; here over the steps of one, rank correlation of the mean with the held-out loss: "
-    "at least 0.5",
+    "at least 0.5; no verdict where that of the step itself is 0.9 or more in size, as any trend would do",
     power_law,
 )
 def weighted_alpha(evidence):
     rho = _with_loss(evidence, "alpha_hat")
-    return f"rank correlation {rho:.2f}", rho >= 0.5
+    return _beyond_time(evidence, f"rank correlation {rho:.2f}"), rho >= 0.5
 
 
 @claim(
     "The shape of spectra follows the quality of a language model better than their size, and better than alpha does.",
     "yang2023kdd",
     "published of different models; here over the steps of one, size of the rank correlation with the held-out loss; "
-    "rand_distance above both alpha and spectral norm, by 0.02 or more",
+    "rand_distance above both alpha and spectral norm, by 0.02 or more; no verdict where the step itself has 0.9 or "
+    "more",
     power_law,
     norms,
     drift,
 )
 def shape_before_size(evidence):
     rho = {name: abs(_with_loss(evidence, name)) for name in ("rand_distance", "alpha", "spectral")}
-    value = ", ".join(f"{name} {size:.2f}" for name, size in rho.items())
+    value = _beyond_time(evidence, ", ".join(f"{name} {size:.2f}" for name, size in rho.items()))
     margin = rho["rand_distance"] - max(rho["alpha"], rho["spectral"])
     if abs(margin) < 0.02:
         raise CannotSay("the nearest two differ by less than 0.02", value)
@@ -143,16 +144,23 @@ def _with_loss(evidence, column):
     return mean.corr(loss, "spearman")
 
 
+def _beyond_time(evidence, value):
+    """`value` with the rank correlation of the loss and the step; raises where that leaves nothing to be told by it."""
+    time = rank_correlation(evidence.loss.index.to_numpy(float), evidence.loss.to_numpy(float))
+    value = f"{value}, the step {abs(time):.2f} in size"
+    if abs(time) >= TIME:
+        raise CannotSay("the step number follows the loss as well, and so does any trend", value)
+    return value
+
+
 @claim(
     "Alpha is largest in the middle layers.",
     "liu2026",
-    "median alpha of the middle third of the layers at the end above those of the first and the last third; in at "
-    "least two thirds of the kinds",
+    "rank correlation at the end of alpha and the distance from the middle layer, median over kinds; -0.5 or less, or "
+    "above 0, either at p < 0.05 against layers in random order",
     power_law,
 )
 def inverted_u(evidence):
     grid = evidence.by_layer("alpha", least=6)
-    parts = np.array_split(np.arange(len(grid)), 3)
-    first, middle, last = (grid.iloc[part].median() for part in parts)
-    inside = (middle > first) & (middle > last)
-    return f"{inside.sum()} of {len(inside)} kinds", inside.mean() >= 2 / 3
+    found, falls, rises = over_layers(grid, [np.abs(grid.index - grid.index.to_numpy().mean())])
+    return sloped(found, falls, rises, f"rank correlation {found:.2f}")

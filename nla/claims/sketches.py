@@ -1,13 +1,11 @@
-"""Claims about low-rank gradients and updates. All but the last are held against the committed training runs of the
-embedded model's architecture: a ladder of checkpoints holds no gradients.
+"""Claims about low-rank gradients and updates, held against the committed training runs of the embedded model's
+architecture: a ladder of checkpoints holds no gradients.
 """
 
-import numpy as np
 from scipy.stats import spearmanr
 
 from nla import galore_tables
 from nla.evidence import CannotSay, claim
-from nla.measures import drift, subspaces
 
 NATS = 0.01  # a difference of loss that would be worth a percent of perplexity
 
@@ -74,21 +72,3 @@ def _against_exact(name):
     if abs(more.mean() - NATS) <= 2 * doubt:
         raise CannotSay("the seeds differ by as much", value)
     return value, more.mean() <= NATS
-
-
-@claim(
-    "What training changes in a weight matrix has low rank.",
-    "hu2022",
-    "stable rank of W - W_0 at the end over the shorter side, where it exceeds ten times the resolution of the files, "
-    "median over matrices; at most 0.1",
-    subspaces,
-    drift,
-)
-def change_has_low_rank(evidence):
-    evidence.from_start()
-    rows = evidence.rows("change_stable_rank")
-    rows = rows[(rows.step == evidence.steps[-1]) & (rows.relative_distance > 10 * rows.drift_floor)]
-    if rows.empty:
-        raise CannotSay("no change that the files resolve")
-    share = float(np.median(rows.change_stable_rank / np.minimum(rows.rows, rows.cols)))
-    return f"{share:.3g} of the shorter side", share <= 0.1

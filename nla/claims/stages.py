@@ -1,6 +1,6 @@
-"""Claims about what the stages after pretraining add to the weights, held against a chain of them."""
+"""Claims about what training, and the stages after it, add to the weights, held against a chain of them."""
 
-from nla.evidence import claim
+from nla.evidence import CannotSay, claim
 from nla.measures import update
 
 SFT, PREFERENCE = ("sft", "instruct", "chat"), ("dpo", "kto", "ppo", "grpo", "rlvr", "rlhf")
@@ -14,9 +14,28 @@ SFT, PREFERENCE = ("sft", "instruct", "chat"), ("dpo", "kto", "ppo", "grpo", "rl
     update,
 )
 def fine_tuning_is_low_rank(evidence):
-    rows = evidence.stage(SFT)
+    return _low_rank(evidence.stage(SFT))
+
+
+@claim(
+    "What training changes in a weight matrix has low rank.",
+    "hu2022",
+    "stable and effective rank of W - W_0 at the end over those of a random matrix, where it exceeds ten times the "
+    "resolution of the files, medians over all layers and kinds; both at most 0.5",
+    update,
+)
+def change_has_low_rank(evidence):
+    evidence.from_start()
+    rows = evidence.stage(["base"])
+    rows = rows[rows.delta_norm > 10 * rows.delta_floor]
+    if rows.empty:
+        raise CannotSay("no change that the files resolve")
+    return _low_rank(rows)
+
+
+def _low_rank(rows):
     stable, effective = rows.delta_stable_rank_relative.median(), rows.delta_effective_rank_relative.median()
-    return f"stable {stable:.3g}, effective {effective:.3g}", max(stable, effective) <= 0.5
+    return f"stable {stable:.3g}, effective {effective:.3g} of random", max(stable, effective) <= 0.5
 
 
 @claim(
