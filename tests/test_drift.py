@@ -155,6 +155,17 @@ def test_rows_without_gradient_measure_the_decay(dtype, decay):
     assert measured == pytest.approx(decay, rel=1e-4)
 
 
+def test_a_turn_by_less_than_a_thousandth_is_no_decay():
+    """As at the first steps of training: the fixed tolerance of nla.sparsity takes such rows for untouched."""
+    first = 0.03 * gaussian(200, 192)
+    turned = first.clone()
+    turned[50:] += 8e-4 * 0.03 * gaussian(150, 192, seed=1)
+    now = moved(turned.half(), first.half(), kind="embed_in")
+    rows, _ = decayed_rows(now, now.initial)
+    assert np.flatnonzero(rows).tolist() == list(range(50))
+    assert nla.sparsity(now)["untouched_rows"] > 190 and nla.departure(now)[0][50:].min() > 6e-4
+
+
 def test_rows_that_turn_are_not_taken_for_decayed():
     first = gaussian(100, 64, dtype=torch.float16)
     first[0] = 0  # has no direction
