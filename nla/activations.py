@@ -158,8 +158,9 @@ def overlap(matrix, covariance):
     -------
     dict
         ``overlap``: max_j |v_k . f_j| over the eigenvectors f_j of C, 1/sqrt(n) to 1; ``overlap_low``,
-        ``overlap_high``: its `random_overlap`. ``variance``: v_k^T C v_k over the mean of all directions, tr C / n: 1
-        on average for a random v_k; ``energy``: share of tr C in the span of all v_k.
+        ``overlap_high``: its `random_overlap`. It says that v_k is near some f_j, not near which: ``place`` is that of
+        the best f_j among them, from 0, the most variance, to 1, the least. ``variance``: v_k^T C v_k over the mean of
+        all directions, tr C / n: 1 on average for a random v_k; ``energy``: share of tr C in the span of all v_k.
 
     References
     ----------
@@ -169,8 +170,10 @@ def overlap(matrix, covariance):
     C, F = covariance.matrix, covariance.eigenvectors
     along = ((Vt @ C) * Vt).sum(1) / C.trace()
     low, high = random_overlap(len(C), F.shape[1])
+    best, nearest = (Vt @ F).abs().max(1) if F.shape[1] else (torch.full_like(s, torch.nan),) * 2
     return {
-        "overlap": (Vt @ F).abs().amax(1).cpu().numpy() if F.shape[1] else np.full(len(s), np.nan),
+        "overlap": best.cpu().numpy(),
+        "place": ((nearest + 0.5) / F.shape[1]).cpu().numpy() if F.shape[1] else nearest.cpu().numpy(),
         "overlap_low": low,
         "overlap_high": high,
         "variance": (along * len(C)).cpu().numpy(),

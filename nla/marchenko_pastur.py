@@ -5,13 +5,16 @@ distribution function and edges of the law are in `nla.nulls`.
 """
 
 import numpy as np
+import torch
 from scipy import stats
 
-from nla import nulls
+from nla import nulls, profiles
+from nla.matrices import Matrix
 
 # A gamma law that is near the Tracy-Widom law, beta = 1, by 0.01 at 99 %: Chiani 2014 (doi:10.1016/j.jmva.2014.04.002).
 TRACY_WIDOM = stats.gamma(46.446, loc=-9.84801, scale=0.186054)
 LEVEL = 0.99  # of the margin beyond which a singular value is an outlier
+LEAST = 8  # values that a bulk must keep
 DEPARTED = 3.0  # distances from the law, in units of their mean for random matrices, from which on it is left
 
 
@@ -121,3 +124,103 @@ def spike_overlaps(theta, m, n, sigma=1.0):
     """
     t2 = np.maximum(np.asarray(theta, dtype=float) / sigma, visible(m, n)) ** 2
     return 1 - m * (n + t2) / (t2 * (t2 + m)), 1 - n * (m + t2) / (t2 * (t2 + n))
+
+
+def refitted(s, m, n, rounds=1):
+    """Outliers of a descending spectrum for a `sigma` that those above the bulk no longer raise.
+
+    The median of all values lies too high in the bulk if many of them are above it, and so do sigma and both edges. So
+    the k values above are taken out and the rest is held against noise of (m - k) x (n - k), which is what k directions
+    leave under noise; `rounds` times, or with None until none is above. Where directions are what stands above, the
+    first round finds most; where the bulk is no Marchenko-Pastur law, each round finds more.
+
+    Returns
+    -------
+    dict
+        ``right``, ``left``: number of values above and below, with those that were taken out; left NaN where there is
+        no lower edge. ``edge_right``, ``edge_left``: the largest (smallest) as a draw of the Tracy-Widom law, above 2.0
+        an outlier. ``mp_distance_relative``: `distance` of the values that were not taken out from the law, over its
+        `random_distance`, near 1 for noise.
+        ``sigma``: standard deviation of the noise; ``taken``: k.
+    """
+    s, taken = np.asarray(s, dtype=float), 0
+    while True:
+        rest, shape = s[taken:], (m - taken, n - taken)
+        sigma = float(np.median(rest) / np.median(nulls.mp_spectrum(*shape))) or np.nan
+        right, left = outliers(rest, *shape, sigma)
+        if rounds == 0 or not right.any() or right.sum() > len(rest) - LEAST:
+            break
+        taken, rounds = taken + int(right.sum()), None if rounds is None else rounds - 1
+    return {
+        "right": np.nan if np.isnan(sigma) else taken + int(right.sum()),
+        "left": int(left.sum()) if not np.isnan(lower_edge(1.0, *shape, sigma)) else np.nan,
+        "edge_right": float(upper_edge(s[0], *shape, sigma)),
+        "edge_left": float(lower_edge(s[-1], *shape, sigma)),
+        "mp_distance_relative": distance(rest, *shape, sigma) / random_distance(*shape),
+        "sigma": sigma,
+        "taken": taken,
+    }
+
+
+def refits(matrix):
+    """`refitted` of one matrix, once, for `nla.scan`: the same columns as `nla.random_matrix` has for all values."""
+    return refitted(matrix.singular_values, *matrix.shape)
+
+
+refits.steps, refits.pure = "log", True
+
+
+def spiked(s, m, n, rng):
+    """One m x n matrix of noise and as many directions as can be read from the spectrum `s` above it, as strong.
+
+    The directions are those that `refitted` takes out to the end, the most that there can be: random places would do,
+    and as noise has none of its own they are put on the diagonal. float64.
+    """
+    found = refitted(s, m, n, None)
+    sigma = np.nan_to_num(found["sigma"])  # 0 where more than half of s are zero
+    theta = spike_strengths(s[: found["taken"]], m, n, found["sigma"])
+    noise, i = sigma * rng.standard_normal((m, n)), np.arange(len(theta))
+    noise[i, i] += np.nan_to_num(theta, nan=visible(m, n, sigma))
+    return noise
+
+
+ROUNDS = {"all": 0, "rest once": 1, "rest to the end": None}  # sigma from all values, or from those `refitted` leaves
+
+
+def beside_nulls(matrix, draws=3, seed=0):
+    """Outliers of a matrix by three estimates of sigma, beside those of matrices that are random but for one thing.
+
+    Parameters
+    ----------
+    matrix : nla.Matrix
+    draws : int
+        Of each null.
+
+    Returns
+    -------
+    list of dict
+        Per draw and sigma. ``of``: trained; directions, `spiked`; scales, `nla.profiles.draw`. ``sigma``: of `ROUNDS`.
+        ``right``, ``left``: percent of the singular values above and below; ``distance``: ``mp_distance_relative`` of
+        `refitted`.
+    """
+    s, (m, n) = matrix.singular_values, matrix.shape
+    rng = np.random.default_rng([seed, matrix.layer + 1, m, n])
+    nulls_of = {
+        "trained": lambda: s,
+        "directions": lambda: _spectrum(spiked(s, m, n, rng)),
+        "scales": lambda: _spectrum(profiles.draw(matrix.values, rng)),
+    }
+    rows = []
+    for of, draw in nulls_of.items():
+        for _ in range(1 if of == "trained" else draws):
+            spectrum = draw()
+            for sigma, rounds in ROUNDS.items():
+                found = refitted(spectrum, m, n, rounds)
+                percent = {side: 100 * found[side] / min(m, n) for side in ("right", "left")}
+                percent["distance"] = found["mp_distance_relative"]
+                rows.append({"kind": matrix.kind, "of": of, "sigma": sigma} | percent)
+    return rows
+
+
+def _spectrum(weight):
+    return Matrix("drawn", 0, 0, torch.from_numpy(weight)).singular_values

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nla import measuring, nulls
+from nla import alpha_checks, measuring, nulls
 from nla.matrices import Matrix
 
 PLANTED = ("noise", "spikes", "entries", "trap", "tail")
@@ -18,7 +18,7 @@ TRAPS = 8  # huge entries
 FREEDOM = 2.5  # of Student's t for heavy-tailed entries
 
 
-def planted(kind, width=768, step=100, seed=0):
+def planted(kind, width=768, step=100, seed=0, drawn=False, spread=False):
     """A square matrix on its way from noise, `step` 0, to what `kind` names, step 100: (1-t) noise + t structure.
 
     Parameters
@@ -34,6 +34,10 @@ def planted(kind, width=768, step=100, seed=0):
         Rows and columns.
     seed : int
         Becomes the layer of the matrix.
+    drawn, spread : bool
+        Make the tail harder to see. Its eigenvalues are the quantiles of the power law, which fit it better than any
+        sample could; or ``drawn`` from it independently. Its vectors live on one eighth of the places, which is what
+        the check of their entropy asks for; or are ``spread`` over all of them at random (Haar).
 
     Returns
     -------
@@ -50,7 +54,7 @@ def planted(kind, width=768, step=100, seed=0):
     elif kind == "entries":
         structure = rng.standard_t(FREEDOM, (width, width))
     elif kind != "noise":
-        structure = _tail(width, rng)
+        structure = _tail(width, rng, drawn, spread)
         if kind == "trap":
             places = rng.choice(width**2, TRAPS, replace=False)
             structure.flat[places] = np.sqrt(width) * rng.uniform(3, 4, TRAPS)
@@ -58,29 +62,56 @@ def planted(kind, width=768, step=100, seed=0):
     return Matrix(kind, seed, step, torch.from_numpy(weight).float())
 
 
-def planted_table(measures, width=768, steps=(0, 20, 40, 60, 80, 100), kinds=PLANTED):
-    """What `nla.scan` returns, for a ladder of planted matrices of each of `kinds` that are only in memory."""
+def planted_table(measures, width=768, steps=(0, 20, 40, 60, 80, 100), kinds=PLANTED, seeds=(0,), **how):
+    """What `nla.scan` returns, for a ladder of planted matrices of each of `kinds` that are only in memory.
+
+    Each of `seeds` is a layer; `how` are further arguments of `planted`.
+    """
 
     def row(place):
-        matrix = planted(*place)
+        matrix = planted(*place, **how)
         found = {"kind": matrix.kind, "layer": matrix.layer, "step": matrix.step, "rows": width, "cols": width}
         for measure in measures:
             found |= measure(matrix)
         return found
 
-    places = [(kind, width, step) for kind in kinds for step in steps]
+    places = [(kind, width, step, seed) for kind in kinds for seed in seeds for step in steps]
     workers = min(measuring.cores(), len(places))
     with measuring.one_thread_each(workers), ThreadPoolExecutor(workers) as pool:
         return pd.DataFrame(list(pool.map(row, places)))
 
 
-def _tail(width, rng):
+def power(measures, widths=(192, 384), seeds=20):
+    """How often a power law is taken for one, and at the least width what is none: `nla.verdicts` on planted matrices.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Of `planted_table` at step 100, with the verdicts and ``planted``: the kind, for a tail with its eigenvalues
+        (quantiles or drawn) and its vectors (on an eighth of the places or on all).
+    """
+    tables = []
+    for width in widths:
+        plans = {
+            f"tail, {values}, on {places}": {"kinds": ("tail",), "drawn": values == "drawn", "spread": places == "all"}
+            for values in ("quantiles", "drawn")
+            for places in ("an eighth", "all")
+        }
+        others = ("noise", "spikes", "entries") if width == min(widths) else ()
+        for name, how in (plans | {kind: {"kinds": (kind,)} for kind in others}).items():
+            table = planted_table(measures, width, (100,), seeds=range(seeds), **how)
+            tables.append(alpha_checks.verdicts(table).assign(planted=name))
+    return pd.concat(tables, ignore_index=True)
+
+
+def _tail(width, rng, drawn=False, spread=False):
     """U diag(s) V^T, entries of variance 1, with the spectrum and the vectors of the planted tail."""
     count = int(SHARE * width)
-    tail = ((np.arange(count) + 0.5) / count) ** (1 / (1 - ALPHA))  # quantiles of the power law, from xmin = 1 up
+    levels = np.sort(rng.uniform(size=count)) if drawn else (np.arange(count) + 0.5) / count
+    tail = levels ** (1 / (1 - ALPHA))  # of the power law, from xmin = 1 up
     bulk = nulls.mp_spectrum(width - count, width)
     s = np.sqrt(np.concatenate([tail, (bulk / bulk[0]) ** 2]))
-    U, V = (_concentrated(width, count, rng) for _ in range(2))
+    U, V = (_orthogonal(width, rng) if spread else _concentrated(width, count, rng) for _ in range(2))
     return (U * s * width / np.linalg.norm(s)) @ V.T
 
 

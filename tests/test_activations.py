@@ -82,6 +82,26 @@ def test_overlap_by_hand():
     np.testing.assert_allclose(aligned["overlap"], 1, atol=1e-5)
 
 
+def test_an_overlap_does_not_say_where_the_inputs_vary():
+    """The largest singular vectors are the eigenvectors of most variance, the smallest those of least: both overlap."""
+    rng = np.random.default_rng(1)
+    Q, values = np.linalg.qr(rng.standard_normal((40, 40)))[0], np.linspace(2, 0.1, 40)
+    covariance = activations.Covariance(100, torch.zeros(40), torch.from_numpy(Q * values @ Q.T))
+    W = (Q * np.arange(40, 0, -1)).T.copy()  # right singular vectors: the columns of Q, in the order of the variances
+    found = activations.overlap(nla.Matrix("dense", 0, 0, torch.from_numpy(W)), covariance)
+    np.testing.assert_allclose(found["overlap"], 1, atol=1e-4)
+    np.testing.assert_allclose(found["place"], (np.arange(40) + 0.5) / 40)
+    np.testing.assert_allclose(found["variance"], values / values.mean(), rtol=1e-3)
+    reads = pd.DataFrame([{"step": 3, "kind": "dense", "layer": 0} | found])
+    assert removal_plots.far_end(reads) == {"dense": (4, 4)}
+    read = removal_plots.variance_read(reads).iloc[0]
+    assert (removal_plots.beyond(reads)[["largest", "middle", "smallest"]] == 1).all(axis=None)
+    assert read.largest == pytest.approx(values[:4].mean() / values.mean(), rel=1e-3)
+    assert read.smallest == pytest.approx(values[-4:].mean() / values.mean(), rel=1e-3)
+    text = removal_plots.by_step(removal_plots.beyond(reads), 100)
+    assert [line.split()[-1] for line in text.splitlines()[2:]] == ["100"] * 3
+
+
 @pytest.mark.parametrize("d", [40, 300])
 def test_random_overlap(d):
     """Three sigma: above the band 1.35 of 1,000 random vectors, below it no more; 20,000 drawn."""

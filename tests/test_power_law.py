@@ -12,7 +12,7 @@ import torch
 from scipy import optimize, stats
 
 import nla
-from nla import alpha_checks, alpha_model, nulls, tails, unimodality
+from nla import alpha_checks, alpha_model, nulls, planting, tails, unimodality
 from nla.measures.power_law import _random_alpha, entropy_z, erg_rank, mp_departure
 from tests import alpha_references as references
 
@@ -374,6 +374,27 @@ def test_planted_matrices_are_told_apart():
     assert end.traps["trap"] == 8 and end.reasons["trap"].startswith("trap_z") and end.reasons["tail"] == ""
     assert end.trap_z["entries"] > 50 and end.ks_distance["entries"] < 0.07, "entries fit well, and are no correlation"
     assert end.tail_entropy["tail"] < -10 and abs(end.bulk_entropy["tail"]) < 2
+
+
+def test_a_drawn_tail_is_a_sample_and_a_planted_one_is_not():
+    """ln(x / xmin) has mean and standard deviation 1/(alpha - 1) in a sample; quantiles have the mean exactly."""
+    count, logs = int(planting.SHARE * 100), {}
+    for drawn in (False, True):
+        x = [nla.planted("tail", 100, seed=seed, drawn=drawn).singular_values ** 2 for seed in range(30)]
+        logs[drawn] = np.array([np.log(values[:count] / values[count]) for values in x])  # the bulk ends at xmin
+    assert logs[True].mean() == pytest.approx(0.5, abs=3 * 0.5 / (30 * count) ** 0.5)
+    assert logs[True].mean(1).std() == pytest.approx(0.5 / count**0.5, rel=0.4)
+    assert logs[False].mean() == pytest.approx(0.5, rel=0.02) and logs[False].mean(1).std() < 1e-4
+
+
+def test_random_vectors_keep_a_power_law_from_being_valid():
+    table = planting.power([nla.power_law, nla.power_law_checks, nla.drift], widths=(256,), seeds=2)
+    found = table.groupby("planted")[["verdict", "tail_entropy"]].max()
+    assert len(table) == 2 * (4 + 3) and (found.verdict[["noise", "spikes", "entries"]] == 0).all()
+    assert found.verdict["tail, quantiles, on an eighth"] == 2 and found.verdict["tail, quantiles, on all"] == 1
+    assert found.tail_entropy["tail, quantiles, on an eighth"] < -5 < -1 < found.tail_entropy["tail, quantiles, on all"]
+    same = table[table.planted.str.startswith("tail, drawn")].pivot(index="layer", columns="planted", values="alpha")
+    np.testing.assert_allclose(*same.T.to_numpy(), rtol=1e-3)  # the vectors change nothing of the fit
 
 
 def test_power_against_a_random_sample():

@@ -1,6 +1,7 @@
 """Spectra and singular vectors against random-matrix theory: closed forms, false alarms counted, planted structure."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import integrate, stats
@@ -127,6 +128,49 @@ def test_planted_low_outliers_are_found_in_a_rectangular_matrix(shape):
     assert nla.random_matrix(matrix_of(gaussian(*shape, 3)))["outliers_left"] == 0
 
 
+@pytest.mark.parametrize("m, n", [(768, 192), (192, 768), (200, 200)])
+def test_sigma_is_known_again_once_many_directions_are_out(m, n):
+    """A fifth of the values is lifted out of noise: the median of all is too high, that of the rest is not."""
+    count, sigma = min(m, n) // 5, 0.03
+    W, i = gaussian(m, n, 6, sigma), np.arange(count)
+    W[i, i] += marchenko_pastur.visible(m, n, sigma) * np.linspace(1.5, 4, count)  # noise has no directions of its own
+    s = matrix_of(W).singular_values
+    none, once, end = (marchenko_pastur.refitted(s, m, n, rounds) for rounds in (0, 1, None))
+    assert none["sigma"] > 1.05 * sigma and abs(once["sigma"] / sigma - 1) < abs(none["sigma"] / sigma - 1) / 3
+    assert end["sigma"] == pytest.approx(sigma, rel=0.02) and abs(end["right"] - count) <= 2
+    assert none["mp_distance_relative"] > 5 and end["mp_distance_relative"] < 2
+    found = nla.random_matrix(matrix_of(W))
+    assert none["taken"] == 0 and none["right"] == found["outliers_right"] and none["edge_right"] == found["edge_right"]
+    np.testing.assert_equal(none["left"], found["outliers_left"])
+    assert np.isnan(end["left"]) if m == n else end["left"] == 0
+    noise = [marchenko_pastur.refitted(x, m, n, None)["taken"] for x in draws(m, n, 20)]
+    assert np.count_nonzero(noise) <= 2
+
+
+def test_noise_with_the_directions_of_a_spectrum_has_them():
+    m, n = 300, 100
+    theta = marchenko_pastur.visible(m, n) * np.array([8.0, 5.0, 3.0])
+    s = np.concatenate([marchenko_pastur.spike_values(theta, m, n), nulls.mp_spectrum(m - 3, n - 3)])
+    drawn = np.linalg.svd(marchenko_pastur.spiked(s, m, n, np.random.default_rng(0)), compute_uv=False)
+    np.testing.assert_allclose(drawn[:3], s[:3], rtol=0.06)
+    assert marchenko_pastur.refitted(drawn, m, n, None)["right"] == 3
+
+
+def test_low_values_are_told_from_what_scales_and_directions_make():
+    rng, (m, n) = np.random.default_rng(7), (400, 100)
+    U, s, Vt = np.linalg.svd(gaussian(m, n, 8), full_matrices=False)
+    s[-5:], s[:20] = 0.7 * nulls.mp_edges(m, n)[0], s[:20] * np.linspace(3, 1.2, 20)
+    scaled = gaussian(m, n, 9) * np.exp(rng.normal(0, 1, n))
+    for W, planted_low in ((U * s @ Vt, True), (scaled, False)):
+        table = pd.DataFrame(marchenko_pastur.beside_nulls(matrix_of(W)))
+        left = table.groupby(["of", "sigma"]).left.mean().unstack("of")
+        assert list(table.of.unique()) == ["trained", "directions", "scales"] and len(table) == 3 * (1 + 3 + 3)
+        if planted_low:
+            assert (left.trained >= 5).all() and (left[["directions", "scales"]] <= 1).all(axis=None)
+        else:  # unequal columns lower the smallest values: the null of scales does as well
+            assert left.trained["all"] > 5 and left.scales["all"] == pytest.approx(left.trained["all"], rel=0.3)
+
+
 def test_where_a_lower_edge_is():
     edge = marchenko_pastur.lower_edge
     assert np.isnan(edge(1.0, 100, 100, 1.0)) and np.isnan(edge(1.0, 101, 100, 1.0))
@@ -167,6 +211,7 @@ def test_degenerate_matrices(values):
     matrix = matrix_of(values)
     found, vectors = nla.random_matrix(matrix), nla.singular_vector_statistics(matrix)
     assert all(np.ndim(v) <= 1 for v in [*found.values(), *vectors.values()])
+    assert len(marchenko_pastur.beside_nulls(matrix)) == 3 * (1 + 3 + 3)
     assert not values.any() or found["sigma_trace"] == pytest.approx(np.sqrt((values**2).mean()))
 
 
@@ -274,8 +319,6 @@ def test_an_initialised_model_of_every_family_passes_as_random(name, tmp_path):
 
 
 def test_the_first_departure_is_the_one_that_stays():
-    import pandas as pd
-
     base = {"kind": "dense", "layer": 0, "edge_left": np.nan, "edge_right": 0.0}
     values = {0: 1.0, 2: 4.0, 4: 1.0, 8: 4.0, 16: 5.0}
     table = pd.DataFrame([base | {"step": s, "mp_distance_relative": d} for s, d in values.items()])

@@ -47,8 +47,16 @@ def spectra(pairs):
     return fig
 
 
-def over_training(table):
-    """Means over layers by kind: distance from the law, and singular values above and below the bulk."""
+def over_training(table, again=None):
+    """Means over layers by kind: distance from the law, and singular values above and below the bulk.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        Of `nla.random_matrix`.
+    again : pandas.DataFrame, optional
+        rows, cols and ``right``, ``left`` of `nla.marchenko_pastur.refitted`: dashed.
+    """
     rank = table[["rows", "cols"]].min(axis=1)
     panels = {
         "distance from the law / random": table.mp_distance_relative,
@@ -61,6 +69,11 @@ def over_training(table):
             line = rows.groupby("step").shown.mean()
             if line.notna().any():
                 ax.plot(line.index, line, marker=".", color=figures.kind_colors()[kind], lw=1.2, label=kind)
+        if again is not None and i:
+            shown = 100 * again[("right", "left")[i - 1]] / again[["rows", "cols"]].min(axis=1)
+            for kind, rows in again.assign(shown=shown).groupby("kind", sort=False):
+                line = rows.groupby("step").shown.mean()
+                ax.plot(line.index, line, "--", color=figures.kind_colors()[kind], lw=1)
         ax.axhline(0 if i else 1, color=figures.GREY, lw=2.5, zorder=0)
         figures.steps_axis(ax, table.step)
         ax.set_title(title, fontsize="medium")
@@ -159,7 +172,7 @@ def _by_rank(table, step, kind, column):
 def vectors(table):
     """One panel per kind: entropy z-score of singular vectors against their rank, first and last checkpoint."""
     table = table[table.layer >= 0]
-    fig, axs = figures.panels(table.kind.unique(), 2.5, 1.8, sharey=True)
+    fig, axs = figures.panels(table.kind.unique(), 2.3, 1.6, sharey=True)
     for kind, ax in axs.items():
         for step, sides in ((table.step.min(), {"left": "-", "right": "--"}), (table.step.max(), SIDES)):
             for side, style in sides.items():
@@ -186,7 +199,7 @@ SIDES = {"left": "-", "right": "--"}
 def vector_tests(table):
     """Over training: share of vectors that Porter-Thomas rejects, in three parts of the spectrum, and spacings."""
     names = {"rejected_top": "largest tenth", "rejected_middle": "middle", "rejected_bottom": "smallest tenth"}
-    fig, axs = plt.subplots(1, 4, figsize=(10.5, 2.4))
+    fig, axs = plt.subplots(1, 4, figsize=(9.5, 2.2))
     for ax, (column, title) in zip(axs, (names | {"spacing_ratio": "spacing ratio"}).items(), strict=True):
         for kind, rows in table.groupby("kind", sort=False):
             line = rows.groupby("step")[column].mean() * (1 if column == "spacing_ratio" else 100)
@@ -208,7 +221,7 @@ def vector_tests(table):
 def kept(table):
     """One panel per kind: best |cos| of each vector with any of the first checkpoint, against the rank, at the end."""
     table = table[table.layer >= 0]
-    fig, axs = figures.panels(table.kind.unique(), 2.5, 1.8, sharey=True)
+    fig, axs = figures.panels(table.kind.unique(), 2.3, 1.6, sharey=True)
     for kind, ax in axs.items():
         rows = table[(table.step == table.step.max()) & (table.kind == kind)]
         for column, color, label in (
@@ -220,5 +233,5 @@ def kept(table):
                 ax.plot(*curve, color=color, lw=1.6, label=label)
         ax.axhline(rows.kept_random.mean(), color="0.3", lw=0.8, ls=":", label="random direction")
     next(iter(axs.values())).legend(fontsize="x-small")
-    figures.label_outer(axs, "best |cos| with step 0", "rank / r")
+    figures.label_outer(axs, "best |cos|, step 0", "rank / r")
     return fig

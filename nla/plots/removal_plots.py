@@ -55,30 +55,67 @@ def beyond(table):
     pandas.DataFrame
         step, kind, layer, and the columns largest, middle, smallest: shares from 0 to 1.
     """
+    return _in_parts(table, lambda row: np.asarray(row.overlap) > row.overlap_high)
+
+
+def variance_read(table):
+    """Like `beyond`, the mean of the variance of the inputs along the vectors over that along random ones, 1."""
+    return _in_parts(table, lambda row: np.asarray(row.variance))
+
+
+def by_step(found, unit=1):
+    """Text: means over layers of what `beyond` or `variance_read` found, times `unit`, kinds across."""
+    means = unit * found.groupby(["kind", "step"], sort=False)[["largest", "middle", "smallest"]].mean()
+    return means.unstack("kind").stack(0).to_string(float_format="{:.3g}".format)
+
+
+def _in_parts(table, curve):
     rows = []
     for row in table.itertuples():
-        above = np.asarray(row.overlap) > row.overlap_high
-        parts = np.array_split(above, 10)
+        parts = np.array_split(curve(row), 10)
         found = {"largest": parts[0], "middle": np.concatenate(parts[1:-1]), "smallest": parts[-1]}
         found = {name: float(part.mean()) for name, part in found.items()}
         rows.append({"step": row.step, "kind": row.kind, "layer": row.layer} | found)
     return pd.DataFrame(rows)
 
 
-def beyond_over_steps(table):
-    """`beyond` over training, a panel for each part of the spectrum, a line per kind."""
-    found = beyond(table)
+def variances(table):
+    """Variance of the inputs along right singular vectors over that along random ones, by tenth and over training.
+
+    Parameters
+    ----------
+    table : pandas.DataFrame
+        See `overlaps`. Lines are means over layers.
+    """
     fig, axs = plt.subplots(1, 3, figsize=(8.5, 2.3), sharey=True)
-    for ax, part in zip(axs, ("largest", "middle", "smallest"), strict=True):
-        for kind, rows in found.groupby("kind", sort=False):
-            line = 100 * rows.groupby("step")[part].mean()
-            ax.plot(line.index, line, marker=".", color=figures.kind_colors()[kind], label=kind)
-        ax.axhline(0, color=figures.GREY, lw=2.5, zorder=0)
-        figures.steps_axis(ax, found.step)
-        ax.set(title=f"{part} {'values' if part == 'middle' else 'tenth'}", xlabel="training step")
-    axs[0].set_ylabel("% above the band")
-    axs[0].legend(fontsize="x-small")
+    for kind, rows in table.groupby("kind", sort=False):
+        tenths = np.array([[part.mean() for part in np.array_split(curve, 10)] for curve in rows.variance])
+        style = {"marker": ".", "color": figures.kind_colors()[kind], "label": kind}
+        axs[0].plot(range(1, 11), tenths[rows.step == table.step.max()].mean(0), **style)
+        by_step = pd.DataFrame(tenths[:, [0, -1]], rows.step).groupby(level=0).mean()
+        for ax, part in zip(axs[1:], by_step, strict=True):
+            ax.plot(by_step.index, by_step[part], **style)
+    axs[0].set(title="last step", xlabel="tenth (1: the largest)", xticks=range(1, 11), ylabel="variance read / random")
+    for ax, title in zip(axs[1:], ("largest tenth", "smallest tenth"), strict=True):
+        ax.set(title=title, xlabel="training step")
+        figures.steps_axis(ax, table.step)
+    for ax in axs:
+        ax.axhline(1, color=figures.GREY, lw=2.5, zorder=0)
+    figures.log_axis(axs[0].yaxis)
+    axs[0].legend(fontsize="xx-small", ncols=2)
     return fig
+
+
+def far_end(table, least=2 / 3):
+    """{kind: (matches, far)} of the smallest tenth at the last step: vectors above the random band, and which of them
+    match an eigenvector of the inputs of little variance, from place `least` up; `table` as of `overlaps`."""
+    found = {}
+    for row in table[table.step == table.step.max()].itertuples():
+        tenth = np.array_split(np.arange(len(row.overlap)), 10)[-1]
+        above = tenth[np.asarray(row.overlap)[tenth] > row.overlap_high]
+        before = found.get(row.kind, (0, 0))
+        found[row.kind] = (before[0] + len(above), before[1] + int((np.asarray(row.place)[above] >= least).sum()))
+    return found
 
 
 def deciles(table, single):
