@@ -1,6 +1,6 @@
 """Go on with pretraining for as many updates as each stage has, at its rates: what a stage's own is held against.
 
-`python -m nla.demo.stage_controls` makes stage_controls.json; on one core it takes three minutes. Each control begins
+`python -m nla.demo.stage_controls` makes stage_controls.json; on one core it takes six minutes. Each control begins
 where pretraining ended, with the optimiser empty as in a stage, on source drawn at random; nothing but the text and the
 loss is another. An update sees `BATCH` windows, about as many predicted tokens as in a batch of the stages.
 """

@@ -158,8 +158,7 @@ def relative(then, now, columns=COLUMNS):
 def random_changes(before, after, measures, draws=3):
     """`changes` after a random update of each matrix instead, of the norm that its own had; with a column draw.
 
-    Each is measured with `measures` on the spot, see `nla.surgery.shaken`: 3 s for each draw and update of the embedded
-    model on two cores.
+    Each is measured with `measures` on the spot, see `nla.surgery.shaken`.
     """
     found = []
     for name, then, now in intervals(before, after):
