@@ -10,6 +10,8 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
+
 DEMO = Path(__file__).parent / "demo"
 METHODS = ("sft", "dpo", "kto", "ppo", "grpo", "rlvr", "rlhf", "reward", "instruct", "chat")
 
@@ -157,3 +159,16 @@ def record(chain):
     last = Path(list(links(chain).values())[-1]).expanduser()
     path = last.parent / "history.json"
     return json.loads(path.read_text(encoding="utf-8")).get("stages") if path.is_file() else None
+
+
+def controls(chain):
+    """What as many updates of pretraining do as each stage has, at its rates, from the end of pretraining; or None.
+
+    Returns
+    -------
+    pandas.DataFrame or None
+        stage, seed, kind, layer, and the numbers of `nla.update`; None where no such runs are stored beside the last
+        stage. See nla/demo/stage_controls.py.
+    """
+    path = Path(list(links(chain).values())[-1]).expanduser().parent / "stage_controls.json"
+    return pd.DataFrame(json.loads(path.read_text(encoding="utf-8"))["updates"]) if path.is_file() else None

@@ -1,14 +1,16 @@
-"""Matrices of a running language model replaced for a while, to see what of them the model needs."""
+"""Matrices replaced for a while: of a running model, to see what it needs, and of a checkpoint, by a random update."""
 
+import zlib
 from contextlib import contextmanager
 
 import numpy as np
 import pandas as pd
 import torch
 
+from nla import measuring
 from nla.language import language_model
 from nla.layout import Layout
-from nla.matrices import Weights
+from nla.matrices import Weights, load
 from nla.matrix import Matrix
 
 PARTS = 10  # into which the singular values of a matrix are sorted, the largest first
@@ -128,14 +130,24 @@ def deciles(model, losses, kinds=None, parts=range(PARTS), layers=None):
 @torch.no_grad()
 def _rises(model, new, losses, whole):
     """{name: mean rise over `whole`[name] with the matrices `new` in place, name_error: its standard error}."""
-    rises = {}
+    return _means(_apart(model, new, losses, whole))
+
+
+@torch.no_grad()
+def _apart(model, new, losses, whole):
+    """{name: rises over `whole`[name] with the matrices `new` in place, (n,)}."""
     with replaced(model, new):
-        for name, loss in losses.items():
-            rise = np.atleast_1d(loss(model) - whole[name])
-            rises[name] = float(rise.mean())
-            if len(rise) > 1:
-                rises[f"{name}_error"] = float(rise.std(ddof=1) / len(rise) ** 0.5)
-    return rises
+        return {name: np.atleast_1d(loss(model) - whole[name]) for name, loss in losses.items()}
+
+
+def _means(rises, suffix=""):
+    """{name and suffix: mean of an array, with _error behind it: its standard error} where there is more than one."""
+    means = {}
+    for name, rise in rises.items():
+        means[name + suffix] = float(rise.mean())
+        if len(rise) > 1:
+            means[f"{name}{suffix}_error"] = float(rise.std(ddof=1) / len(rise) ** 0.5)
+    return means
 
 
 def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1):
@@ -146,7 +158,7 @@ def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1):
     ladder : list of nla.Checkpoint
         In order; the first is where fine-tuning starts from.
     losses : dict
-        name -> function of a transformers model that returns a loss.
+        name -> function of a transformers model that returns a loss, or an array of the losses on each part of a text.
     parts : iterable of int
         See `without`.
     last : int
@@ -156,7 +168,10 @@ def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1):
     Returns
     -------
     pandas.DataFrame
-        stage, kind, part (of `PARTS`, 1 the largest), taken ("after" or "before"), and a column per loss: its rise.
+        stage, kind, part (of `PARTS`, 1 the largest), taken ("after" or "before"), and a column per loss: its rise; and
+        ``NAME_error`` as in `deciles`. Where it was taken before, ``NAME_beyond``: by how much more the loss rises than
+        where the same part is taken after, and ``NAME_beyond_error``: on the same parts of the text. If `last` is not
+        among the `parts`, these are not there.
     """
     rows = []
     with Weights(ladder[0], ladder) as first:
@@ -167,12 +182,19 @@ def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1):
             with Weights(checkpoint, ladder) as weights:
                 for kind in dict.fromkeys(kind for kind, layer in weights.index() if layer >= 0):
                     matrices = list(weights.matrices([kind]))
+                    after = {}
                     for part, taken in [*((part, "after") for part in parts), (last, "before")]:
                         if taken == "before" and checkpoint == ladder[0]:
                             continue
                         new = {(kind, m.layer): _taken(m, first, part, taken) for m in matrices}
                         row = {"stage": checkpoint.stage, "kind": kind, "part": part % PARTS + 1, "taken": taken}
-                        rows.append(row | _rises(model, new, losses, whole))
+                        rises = _apart(model, new, losses, whole)
+                        row |= _means(rises)
+                        if taken == "after":
+                            after[part % PARTS] = rises
+                        elif part % PARTS in after:
+                            row |= _means({n: r - after[part % PARTS][n] for n, r in rises.items()}, "_beyond")
+                        rows.append(row)
     return pd.DataFrame(rows)
 
 
@@ -181,3 +203,60 @@ def _taken(matrix, first, part, taken):
         return without(matrix, part)
     then = first.matrix(matrix.kind, matrix.layer)
     return without(then, part) + (matrix.values - then.values)
+
+
+class Shaken:
+    """The `nla.Weights` of a checkpoint, each matrix moved by an independent Gaussian update of given relative norm.
+
+    Parameters
+    ----------
+    weights : nla.Weights
+    sizes : dict
+        (kind, layer) -> ||update|| / ||W||; a matrix that is not there stays as it is.
+    seed : int
+        Of the update; that of one matrix does not depend on which others are asked for.
+    """
+
+    def __init__(self, weights, sizes, seed):
+        self.weights, self.sizes, self.seed, self.memo = weights, sizes, seed, {}
+
+    def __getattr__(self, name):
+        return getattr(self.weights, name)
+
+    def matrix(self, kind, layer=-1):
+        """As that of `nla.Weights`, in the same dtype; its other steps and its neighbours are not moved."""
+        m = self.weights.matrix(kind, layer)
+        size = self.sizes.get((kind, layer), 0.0)
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{kind} {layer} {self.seed}".encode()))
+        noise = torch.randn(m.shape, generator=generator, dtype=torch.float64).to(m.weight.device)
+        W = m.weight.double()
+        moved = (W + noise * (size * W.norm() / noise.norm())).to(m.weight.dtype)
+        return Matrix(kind, layer, m.step, moved, m.heads, self)
+
+
+def shaken(model, step, sizes, measures, draws=3):
+    """Measures of one checkpoint of `model` after a random update of each matrix: what is no sign of training.
+
+    Parameters
+    ----------
+    step : int
+    sizes : dict
+        See `Shaken`; only these matrices are measured.
+    measures : iterable of functions
+    draws : int
+        Independent updates.
+
+    Returns
+    -------
+    pandas.DataFrame
+        kind, layer, draw, and the numbers of the measures.
+    """
+    rows = []
+    with load(model, step) as weights:
+        for draw in range(draws):
+            found, _ = measuring.rows(Shaken(weights, sizes, draw), measures, None, None, measuring.cores(), None)
+            for row, results in found:
+                if (row["kind"], row["layer"]) in sizes:
+                    numbers = {n: v for result in results.values() for n, v in result.items() if np.ndim(v) == 0}
+                    rows.append({"kind": row["kind"], "layer": row["layer"], "draw": draw} | numbers)
+    return pd.DataFrame(rows)

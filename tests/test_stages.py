@@ -6,12 +6,16 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import nla
 from nla import measures, models, stages
+from nla.demo import stage_controls, stages as recipes
+from nla.plots import stage_plots
+from nla.recipes import Recipe
 from tests.conftest import branches
 
 
@@ -277,3 +281,68 @@ def test_a_chain_of_ids_from_the_hub(hub, chain, ladder, tmp_path):
     cells = json.loads((out / names[0]).read_text())["cells"]
     said = "".join(line for cell in cells for made in cell.get("outputs", ()) for line in made.get("text", ()))
     assert all(f"{stage}: 14 matrices" in said for stage in ("base", "sft", "dpo"))
+
+
+def test_stored_controls_are_as_long_as_the_stages_and_on_the_same_text(chain):
+    how = json.loads(stage_controls.RESULTS.read_text())["how"]
+    record = json.loads((stages.DEMO / "history.json").read_text())
+    assert how["corpus"]["sha256"] == record["corpus"]["sha256"]
+    assert how["recipes"] == {s: record["stages"][s]["recipe"] for s in ("sft", "dpo")}
+    table = stages.controls("demo-chain")
+    assert (table.groupby(["stage", "seed"]).size() == 38).all() and set(table.stage) == {"sft", "dpo"}
+    assert table.delta_norm.between(1e-4, 0.2).all() and (table.delta_stable_rank >= 1).all()
+    assert stages.controls(chain) is None
+
+
+def test_a_control_by_hand(tmp_path):
+    """Two updates of the end of pretraining on other text: numbers of the files that are left, and the same again."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for i in range(12):
+        (source / f"m{i}.py").write_text("".join(f"def f_{i}_{j}(x, y={j}):\n    return x\n" for j in range(150)))
+    recipe = Recipe(2e-4, steps=2, warmup=1)
+    for name in ("a.json", "b.json"):
+        stage_controls.main(tmp_path / name, seeds=(3,), recipes={"sft": recipe}, root=source, batch=2)
+    assert (tmp_path / "a.json").read_text() == (tmp_path / "b.json").read_text()
+    rows = json.loads((tmp_path / "a.json").read_text())["updates"]
+    texts, _ = recipes.train.corpus(1234, source)
+    bpe = recipes.tokenizers.Tokenizer.from_file(str(stages.DEMO / "tokenizer.json"))
+    losses = stage_controls.go_on(
+        stages.DEMO, recipes.train.token_windows(bpe, texts), recipe, 3, tmp_path / "out", batch=2
+    )
+    then = load_file(nla.checkpoints("demo")[-1].path / "model.safetensors")
+    now = load_file(tmp_path / "out" / "model.safetensors")
+    assert len(losses) == 2 and len(rows) == 38
+    name = "gpt_neox.layers.3.mlp.dense_h_to_4h.weight"
+    row = next(r for r in rows if (r["kind"], r["layer"]) == ("dense_h_to_4h", 3))
+    D, W = now[name].double() - then[name].double(), then[name].double()
+    assert row["delta_norm"] == pytest.approx(float(D.norm() / W.norm()), rel=1e-4) and row["delta_norm"] > 0
+    assert row["delta_stable_rank"] == pytest.approx(float((D.norm() / torch.linalg.matrix_norm(D, 2)) ** 2), rel=1e-4)
+
+
+def frame(step, values, name="rms"):
+    return pd.DataFrame({"kind": "query", "layer": range(len(values)), "step": step, name: values})
+
+
+def test_changes_of_opposite_sign_do_not_cancel():
+    before = pd.concat([frame(0, [1.0, 1.0, 1.0, 1.0]), frame(1, [1.1, 0.9, 1.1, 0.9])])
+    found = stage_plots.changes(before, before[:0].assign(stage=None))
+    np.testing.assert_allclose(found.rms, [10, -10, 10, -10])
+    random = pd.concat([found.assign(rms=found.rms / k, draw=k) for k in (2, 5)])
+    table = stage_plots.change_table(found, random)[stage_plots.PRETRAINING]
+    assert table.loc["rms"].to_dict() == pytest.approx({"change": 10, "random": 5, "rising": 0.5})
+    assert list(stage_plots.change_table(found)[stage_plots.PRETRAINING]) == ["change", "rising"]
+    assert len(stage_plots.changes(frame(0, [1.0]), before[:0].assign(stage=None))) == 0  # a single checkpoint
+
+
+def test_random_changes_are_those_of_updates_of_the_same_norm(ladder):
+    """Noise of relative norm d that knows nothing of W makes an RMS larger by the factor sqrt(1 + d^2)."""
+    before = nla.scan(str(ladder), [nla.update, nla.norms], steps="log")
+    found = stage_plots.random_changes(before, before[:0], [nla.norms], draws=2)
+    assert set(found.draw) == {0, 1} and set(found["update"]) == {stage_plots.PRETRAINING}
+    last = before[before.step == before.step.max()].set_index(["kind", "layer"])
+    sizes = last.delta_norm.reindex(found.index)
+    expected = 100 * (np.sqrt(1 + sizes**2) - 1)
+    # <W, noise> is not exactly 0: 3 standard deviations of it
+    chance = 100 * 3 * sizes / np.sqrt((last.rows * last.cols).reindex(found.index))
+    assert (np.abs(found.rms - expected) < chance + 1e-3).all()

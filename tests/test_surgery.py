@@ -137,3 +137,52 @@ def cut(values):
     U, s, Vt = torch.linalg.svd(values.double(), full_matrices=False)
     s[np.array_split(np.arange(len(s)), 10)[-1]] = 0
     return (U * s @ Vt).float()
+
+
+def test_what_it_costs_more_to_take_out_before_is_paired(ladder):
+    """Mean difference of the losses on the same windows, and its error; nothing of it where it was taken after."""
+    windows = torch.randint(0, 97, (6, 20), generator=torch.Generator().manual_seed(2))
+    steps = nla.checkpoints(str(ladder))[2:]
+    table = surgery.removal(steps, {"loss": lambda model: language.losses(model, windows)})
+    mean = surgery.removal(steps, {"loss": lambda model: language.loss(model, windows)})
+    np.testing.assert_allclose(table.loss, mean.loss, atol=1e-7)
+    with nla.load(str(ladder), 100) as now, nla.load(str(ladder), 20) as then:
+        after, before = (language.language_model(steps[1]) for _ in range(2))
+        for layer in range(2):
+            W, old = (w.matrix("dense", layer).values for w in (now, then))
+            with torch.no_grad():
+                name = f"gpt_neox.layers.{layer}.attention.dense"
+                after.get_submodule(name).weight.copy_(cut(W))
+                before.get_submodule(name).weight.copy_(cut(old) + W - old)
+    apart = language.losses(before, windows) - language.losses(after, windows)
+    row = table[(table.kind == "dense") & (table.taken == "before")].iloc[0]
+    assert row.loss_beyond == pytest.approx(apart.mean(), abs=1e-6)
+    assert row.loss_beyond_error == pytest.approx(apart.std(ddof=1) / 6**0.5, abs=1e-6)
+    assert table[table.taken == "after"].loss_beyond.isna().all() and "loss_beyond_error" not in mean
+
+
+def test_shaken_weights_are_moved_by_noise_of_the_norm_asked_for(ladder):
+    with nla.load(str(ladder), 100) as weights:
+        sizes = {("query", 0): 0.3, ("dense_h_to_4h", 1): 0.01}
+        shaken = [surgery.Shaken(weights, sizes, seed) for seed in (0, 0, 1)]
+        for kind, layer in weights.index():
+            W = weights.matrix(kind, layer).values.double()
+            moved = [each.matrix(kind, layer).values.double() for each in shaken]
+            size = sizes.get((kind, layer), 0.0)
+            assert float((moved[0] - W).norm() / W.norm()) == pytest.approx(size, rel=0.01)
+            assert torch.equal(moved[0], moved[1]) and torch.equal(moved[0], moved[2]) == (size == 0)
+        noise = [each.matrix("dense_h_to_4h", 1).values.double() for each in shaken[1:]]
+        noise = [(each - weights.matrix("dense_h_to_4h", 1).values.double()).flatten() for each in noise]
+        assert abs(float(torch.corrcoef(torch.stack(noise))[0, 1])) < 4 / len(noise[0]) ** 0.5
+        matrix = shaken[0].matrix("dense_4h_to_h", 1)  # not moved, but what stands beside it is
+        assert torch.equal(matrix.sibling("dense_h_to_4h").weight, shaken[0].matrix("dense_h_to_4h", 1).weight)
+        assert torch.equal(shaken[0].matrix("query", 0).initial.weight, weights.matrix("query", 0).initial.weight)
+        assert matrix.weight.dtype == weights.matrix("dense_4h_to_h", 1).weight.dtype
+
+
+def test_measures_after_a_random_update(ladder):
+    table = surgery.shaken(str(ladder), 100, {("query", 0): 0.5}, [nla.norms, nla.spectrum], draws=2)
+    assert len(table) == 2 and set(table.draw) == {0, 1} and table.rms.nunique() == 2
+    with nla.load(str(ladder), 100) as weights:
+        matrix = surgery.Shaken(weights, {("query", 0): 0.5}, 1).matrix("query", 0)
+    assert table.stable_rank[1] == pytest.approx(nla.spectrum(matrix)["stable_rank"], rel=1e-12)

@@ -9,9 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nla
-from nla import language
+from nla import figures, language
 from nla.matrices import Norm
 from nla.measures.vectors import rotary_dimensions
+from nla.plots import vector_plots
 
 READERS = ("query", "key", "value", "dense_h_to_4h", "embed_out")
 
@@ -199,3 +200,24 @@ def test_models_without_biases(ladder):
     table = nla.scan(str(ladder), [nla.vectors, nla.folded])
     assert table[table.kind == "query"].bias_l2.isna().all() and table[table.kind == "dense"].bias_l2.notna().all()
     assert table[table.kind == "query"].folded_bias_l2.notna().all()  # the norm's own shift, through W
+
+
+def test_the_band_of_chance_is_that_of_independent_pairs(ladder):
+    """Two standard deviations hold 95 % of the correlations of independent pairs; each panel has its own band."""
+    table = nla.scan(str(ladder), nla.folded, kinds=["query", "dense_h_to_4h"])
+    fig = figures.over_steps(table, "folded_columns", baseline=0.0, null="chance")
+    vector_plots.chance_band(fig, table, "rows")
+    rows = table.groupby("kind").rows.first()
+    generator = np.random.default_rng(0)
+    for ax, kind in zip(fig.axes, ("query", "dense_h_to_4h"), strict=False):
+        reach = max(patch.get_extents().transformed(ax.transData.inverted()).y1 for patch in ax.patches)
+        drawn = [np.corrcoef(generator.standard_normal((2, rows[kind])))[0, 1] for _ in range(2000)]
+        assert np.mean(np.abs(drawn) < reach) == pytest.approx(0.954, abs=0.02)
+    assert "chance, 2 s.d." in [text.get_text() for text in fig.axes[0].get_legend().get_texts()]
+
+
+def test_the_walk_of_noise_is_in_the_legend(ladder):
+    fig = figures.over_steps(nla.scan(str(ladder), nla.norms, kinds=["query", "key"]), "rms")
+    vector_plots.noise_walk(fig, np.arange(101.0))
+    assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["walk of noise updates"]
+    assert all(ax.lines[-1].get_ydata()[-1] == 100 for ax in fig.axes[:2])

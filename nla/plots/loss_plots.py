@@ -21,16 +21,17 @@ def training(record):
         values = [record[s]["evaluation"][name] for s in stages] + [record["docstrings"][name]]
         axs[2].plot([*stages, "true\ndocstrings"], values, style, marker=".", color="black", label=name)
     axs[2].set(title="answers to held-out signatures", ylim=(-0.03, 1.05))
-    axs[2].legend(fontsize="x-small")
+    axs[2].legend(fontsize="x-small", handlelength=3.6, loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 
 
 def removal(table):
     """One panel per loss: its rise when a tenth of the singular values of a kind is taken out; see `surgery.removal`.
 
-    Dots are the smallest tenth, open ones taken out of the base model; bars a middle one.
+    Dots are the smallest tenth, open ones taken out of the base model; bars a middle one. Error bars, where the losses
+    were arrays, are two standard errors.
     """
-    names = [c for c in table if c not in ("stage", "kind", "part", "taken")]
+    names = [c for c in table if c not in ("stage", "kind", "part", "taken") and not c.endswith(("_error", "_beyond"))]
     kinds, stages = list(dict.fromkeys(table.kind)), list(dict.fromkeys(table.stage))
     shades = dict(zip(stages, ["black", *sns.color_palette("Dark2", 8)], strict=False))
     fig, axs = plt.subplots(1, len(names), figsize=(6.2 * len(names), 3.6), squeeze=False)
@@ -44,7 +45,9 @@ def removal(table):
                 else:
                     style = {"mfc": "white"} if taken == "before" else {}
                     label = f"{stage}{', taken before' if taken == 'before' else ''}"
-                    ax.plot(x, rows[name], "o", ms=5, color=shades[stage], label=label, **style)
+                    x = x + (0.06 if taken == "before" else 0)
+                    error = 2 * rows[f"{name}_error"] if f"{name}_error" in rows else None
+                    ax.errorbar(x, rows[name], error, fmt="o", ms=4, lw=0.8, color=shades[stage], label=label, **style)
         ax.axhline(0, color="0.3", lw=0.8)
         ax.set_xticks(range(len(kinds)), kinds, rotation=30, ha="right", rotation_mode="anchor", fontsize="small")
         ax.set(title=f"loss on {name}", ylabel="rise [nats per token]")

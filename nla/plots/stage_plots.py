@@ -8,7 +8,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.colors import Normalize
 
-from nla import figures
+from nla import figures, surgery
 
 PRETRAINING = "pretraining"  # its last saved interval, beside which the stages are seen
 COLUMNS = {  # of each of notebooks 01 to 06, 08 and 09
@@ -111,21 +111,6 @@ def by_kind(table, columns):
     return fig
 
 
-def by_layer(table, column, ylabel):
-    """One panel per update: `column` against layer, a line per kind; no embeddings."""
-    table, names = table[table.layer >= 0], list(dict.fromkeys(table["update"]))
-    fig, axs = plt.subplots(1, len(names), figsize=(3.6 * len(names), 3.1), squeeze=False)
-    for ax, name in zip(axs.flat, names, strict=True):
-        for kind, rows in table[table["update"] == name].groupby("kind", sort=False):
-            rows = rows.sort_values("layer")
-            ax.plot(rows.layer, rows[column], marker=".", color=figures.kind_colors()[kind], label=kind)
-        ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.set(title=name, xlabel="layer", ylim=(0, None))
-    axs.flat[0].set_ylabel(ylabel)
-    axs.flat[-1].legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
-    return fig
-
-
 def deciles(table):
     """One panel per kind: share of the update along each tenth of the singular directions before it, over random.
 
@@ -150,21 +135,75 @@ def deciles(table):
 
 
 def changes(before, after, columns=COLUMNS):
-    """How much each column changes in each update: median over matrices of value / value before - 1, in percent.
+    """By how much each column of each matrix changes in each update: 100 (value / value before - 1).
 
     Only columns that the tables have.
 
     Returns
     -------
     pandas.DataFrame
-        A row per column, a column per update.
+        Index kind, layer; update, and the columns, in percent.
     """
-    columns = [name for name in columns if name in before and before[name].notna().any()]
-    found = {}
-    for name, *ends in intervals(before, after):
-        then, now = (rows.set_index(["kind", "layer"])[columns].astype(float) for rows in ends)
-        found[name] = 100 * (now / then.reindex(now.index) - 1).median()
-    return pd.DataFrame(found)
+    found = [relative(then, now, columns).assign(update=name) for name, then, now in intervals(before, after)]
+    return pd.concat(found) if found else before[:0].assign(update=None)
+
+
+def relative(then, now, columns=COLUMNS):
+    """The same between two tables of the same matrices, index (kind, layer); `now` may hold several draws of each."""
+    columns = [name for name in columns if name in then and then[name].notna().any()]
+    then, now = (rows.set_index(["kind", "layer"])[columns].astype(float) for rows in (then, now))
+    return 100 * (now / then.reindex(now.index) - 1)
+
+
+def random_changes(before, after, measures, draws=3):
+    """`changes` after a random update of each matrix instead, of the norm that its own had; with a column draw.
+
+    Each is measured with `measures` on the spot, see `nla.surgery.shaken`.
+    """
+    found = []
+    for name, then, now in intervals(before, after):
+        sizes = now[now.delta_norm.notna()].set_index(["kind", "layer"]).delta_norm.to_dict()
+        table = surgery.shaken(then.model.iloc[0], int(then.step.iloc[0]), sizes, measures, draws)
+        found.append(
+            relative(then, table, [c for c in COLUMNS if c in table]).assign(update=name, draw=table.draw.values)
+        )
+    return pd.concat(found) if found else None
+
+
+def change_table(found, random=None):
+    """Summary of `changes`: how much a measure changes in the middle matrix, and in which share of them it rises.
+
+    Parameters
+    ----------
+    found : pandas.DataFrame
+        Of `changes`.
+    random : pandas.DataFrame, optional
+        The same after random updates of the same norm, with a column draw.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per column; by update: ``change``, the median of |change| over matrices, in percent; ``random``, the
+        largest over draws of that of a random update; ``rising``, the share of matrices in which it rises.
+    """
+    parts = {}
+    for name, rows in found.groupby("update", sort=False):
+        rows = rows.drop(columns="update").dropna(axis=1, how="all")
+        parts[name, "change"] = rows.abs().median()
+        if random is not None and (random["update"] == name).any():
+            parts[name, "random"] = _draws(random, name).max()
+        parts[name, "rising"] = (rows > 0).sum() / rows.notna().sum()
+    return pd.DataFrame(parts)
+
+
+def _draws(random, name):
+    """Median of |change| over matrices in each draw of the random update `name`: a row per draw."""
+    return (
+        random[random["update"] == name]
+        .drop(columns="update")
+        .groupby("draw")
+        .agg(lambda values: values.abs().median())
+    )
 
 
 def intervals(before, after):
@@ -196,17 +235,85 @@ def spectra(before, after):
     return fig
 
 
-def change_dots(table, labels=COLUMNS):
-    """A row per measure: its change in percent in each update, on a symmetric logarithmic axis."""
-    fig, ax = plt.subplots(figsize=(7.6, 0.24 * len(table) + 1.2))
-    for name in table:
-        ax.plot(table[name], np.arange(len(table)), "o", ms=5, mew=0, color=colors(list(table))[name], label=name)
-    ax.axvline(0, color="0.3", lw=0.8)
-    ax.set_xscale("symlog", linthresh=0.1)
-    ticks = [-100, -10, -1, -0.1, 0, 0.1, 1, 10, 100]
+def change_dots(found, random=None, labels=COLUMNS):
+    """A row per measure: median of |change| over matrices in each update; grey, that of random updates of its norm.
+
+    Parameters
+    ----------
+    found, random : pandas.DataFrame
+        See `change_table`.
+    """
+    table = change_table(found, random)
+    names = list(dict.fromkeys(found["update"]))
+    fig, ax = plt.subplots(figsize=(7.6, 0.3 * len(table) + 1.2))
+    for i, name in enumerate(names):
+        y = np.arange(len(table)) + (i - (len(names) - 1) / 2) * 0.26
+        if (name, "random") in table:
+            for j, (_, draw) in enumerate(_draws(random, name).iterrows()):
+                label = None if i or j else "random update\nof that norm"
+                ax.plot(draw.reindex(table.index), y, "|", ms=6, mew=1.6, color=figures.GREY, label=label, zorder=1)
+        ax.plot(table[name, "change"], y, "o", ms=4.5, mew=0, color=colors(names)[name], label=name)
+    ax.set_xscale("symlog", linthresh=1e-3, linscale=0.5)
+    ticks = [0, 0.001, 0.01, 0.1, 1, 10, 100]
     ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
     ax.set_yticks(range(len(table)), [labels.get(name, name) for name in table.index], fontsize="small")
-    ax.grid(axis="y", lw=0.4)
-    ax.set(xlabel="change [%], median over all matrices", ylim=(len(table) - 0.5, -0.5))
+    ax.set_yticks(np.arange(len(table) + 1) - 0.5, minor=True)
+    ax.grid(axis="y", which="minor", lw=0.4)
+    ax.tick_params(axis="y", which="minor", length=0)
+    ax.set(xlabel="|change| [%], median over all matrices", ylim=(len(table) - 0.5, -0.5), xlim=(-1e-4, None))
     ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def by_size(before, table, lengths=None, controls=None, column="delta_stable_rank_relative", ylabel=None):
+    """`column` of every saved update of pretraining and of the stages against its size and, if known, its length.
+
+    Medians over the matrices of layers, bars the middle half; pretraining's points carry the step they end at.
+
+    Parameters
+    ----------
+    before, table : pandas.DataFrame
+        Of the ladder, and of `updates`.
+    lengths : dict, optional
+        stage -> number of updates.
+    controls : pandas.DataFrame, optional
+        Of `nla.stages.controls`; open circles.
+    """
+    ladder = before[(before.layer >= 0) & (before.delta_norm > 0)]
+    table = table[(table.layer >= 0) & (table["update"] != PRETRAINING)]
+    shades = colors([PRETRAINING, *dict.fromkeys(table["update"])])
+    axes = {"delta_norm": "||update|| / ||W||"} | ({"length": "updates"} if lengths else {})
+    fig, axs = plt.subplots(1, len(axes), figsize=(4.4 * len(axes), 3.4), sharey=True, squeeze=False)
+
+    def place(ax, x, rows, **style):
+        low, middle, high = rows[column].quantile([0.25, 0.5, 0.75])
+        ax.errorbar(x, middle, [[middle - low], [high - middle]], ms=5, elinewidth=0.7, **style)
+
+    for ax, (of, xlabel) in zip(axs.flat, axes.items(), strict=True):
+        ladder_x = ladder.delta_norm if of == "delta_norm" else ladder.update_steps
+        points = ladder.assign(x=ladder_x).groupby("step")[["x", column]].median()
+        ax.plot(points.x, points[column], color="black", lw=0.8, zorder=1)
+        for step, rows in ladder.groupby("step"):
+            place(
+                ax, points.x[step], rows, fmt=".", color="black", label=PRETRAINING if step == points.index[0] else None
+            )
+            ax.annotate(
+                f"{step:,}", (points.x[step], points[column][step]), (3, -8), textcoords="offset points", fontsize=6
+            )
+        for name, rows in table.groupby("update", sort=False):
+            if of == "delta_norm" or name in lengths:
+                x = rows.delta_norm.median() if of == "delta_norm" else lengths[name]
+                place(ax, x, rows, fmt="o", color=shades[name], label=name)
+        for name, rows in controls.groupby("stage", sort=False) if controls is not None else ():
+            if name in shades and (of == "delta_norm" or name in lengths):
+                x = rows.delta_norm.median() if of == "delta_norm" else lengths[name]
+                label = f"pretraining as long as {name}"
+                place(ax, x, rows[rows.layer >= 0], fmt="o", mfc="white", color=shades[name], label=label)
+        ax.axhline(1, color=figures.GREY, lw=2.5, zorder=0)
+        figures.log_axis(ax.yaxis)
+        ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        ax.set_xlabel(xlabel)
+    axs.flat[0].set_ylabel(ylabel or column)
+    axs.flat[-1].legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
     return fig

@@ -21,6 +21,34 @@ def by_norm(table, column, ylabel, **options):
     return fig
 
 
+def noise_walk(fig, walk):
+    """Draw the RMS of a walk of noise updates, from step 0 on, (steps + 1,), into all panels, with a legend entry."""
+    shown = [ax for ax in fig.axes if ax.get_title()]  # a colour bar has no title
+    for ax in shown:
+        ax.plot(np.arange(1, len(walk)), walk[1:], color=figures.GREY, lw=2.5, zorder=0, label="walk of noise updates")
+    if shown:
+        shown[0].legend(*(each[-1:] for each in shown[0].get_legend_handles_labels()), fontsize="x-small")
+
+
+def chance_band(fig, table, length):
+    """Shade 0 +- 2 / sqrt(n), two standard deviations of the correlation of n independent pairs, in every panel.
+
+    Parameters
+    ----------
+    fig : matplotlib.figure.Figure
+        Of `figures.over_steps` of the same table.
+    length : str
+        Column of `table` that holds n.
+    """
+    kinds = [kind for kind in figures.KINDS if kind in set(table.kind)]
+    for ax, kind in zip(fig.axes, kinds, strict=False):
+        reach = 2 * table[length][table.kind == kind].iloc[0] ** -0.5
+        ax.axhspan(-reach, reach, color="0.88", lw=0, zorder=-1, label="chance, 2 s.d.")
+    if kinds:
+        fig.axes[0].legend(fontsize="x-small")
+    return fig
+
+
 def by_dimension(biases, turned=None):
     """One map per kind of the RMS over heads of its bias: layer (up) by dimension of the head (right).
 
