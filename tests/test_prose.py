@@ -12,7 +12,6 @@ ELSEWHERE = {  # numbers in answers and conclusions that are of a source, which 
     "02_spectrum_rank": {"143,000"},
     "05_orthogonality": {"410"},
     "06_w1_w2_correlation": {"0.019", "465", "160", "0.37", "0.40", "−0.48"},
-    "08_random_matrix_theory": {"5.9", "6.5", "410"},
     "09_power_law_alpha": {"28.9"},
     "13_biases_layernorms": {"143,000", "410"},
 }
