@@ -189,15 +189,14 @@ def _result(job, client, checkpoint, begun, worker, future):
 def _gathered(client, worker, future):
     """What the task of `future` returned or raised, or WorkerLost: a worker can leave before its result is fetched."""
     for attempt in count():
+        if not future.done() or (attempt and worker not in client.nthreads()):
+            client.cancel(future)
+            raise WorkerLost
         try:
-            if future.done():
-                return future.result(timeout=2 * 2**attempt)
+            return future.result(timeout=2 * 2**attempt)
         except TimeoutError:
             if future.status == "error":  # the task's own
                 raise
-        if worker not in client.nthreads():
-            client.cancel(future)
-            raise WorkerLost
 
 
 def _ours(measure):
