@@ -11,7 +11,7 @@ from scipy import stats
 
 import nla
 from nla import evidence, literature, recipes
-from nla.claims import CLAIMS, MEASURES, alpha, entries, low_rank, random_matrices, sketches, spectra, stages
+from nla.claims import CLAIMS, MEASURES, alpha, entries, low_rank, random_matrices, sketches, spectra, stages, trends
 
 KINDS = ["query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
 STEPS = [0, 1, 4, 16, 64, 256, 500, 800, 1000, 2000, 4000]
@@ -334,36 +334,36 @@ def test_halfway():
 
 
 def test_when():
-    assert evidence.seen_in([0, 1, 4, 16], 4) == (1, 4) and evidence.seen_in([0, 1], 0) == (0, 0)
-    assert evidence.timed([(4, 16)], (4, 16), "") == ("", True)
-    assert evidence.timed([(4, 16)], (17, 64), "") == ("", False)
-    assert evidence.timed([(4, 16)], (1, 4), "") == ("", False)  # after 4
-    assert evidence.timed([(4, 16), None], (1, 64), "") == ("", False)
+    assert trends.seen_in([0, 1, 4, 16], 4) == (1, 4) and trends.seen_in([0, 1], 0) == (0, 0)
+    assert trends.timed([(4, 16)], (4, 16), "") == ("", True)
+    assert trends.timed([(4, 16)], (17, 64), "") == ("", False)
+    assert trends.timed([(4, 16)], (1, 4), "") == ("", False)  # after 4
+    assert trends.timed([(4, 16), None], (1, 64), "") == ("", False)
     with pytest.raises(evidence.CannotSay):
-        evidence.timed([(4, 16), (16, 64)], (4, 32), "")
+        trends.timed([(4, 16), (16, 64)], (4, 32), "")
 
 
 def test_rank_correlation():
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 5, (2, 20)).astype(float)
-    assert np.isclose(evidence.rank_correlation(x, y), stats.spearmanr(x, y).statistic)
-    assert np.isnan(evidence.rank_correlation(x, np.ones(20))) and np.isnan(evidence.rank_correlation(x[:3], y[:3]))
+    assert np.isclose(trends.rank_correlation(x, y), stats.spearmanr(x, y).statistic)
+    assert np.isnan(trends.rank_correlation(x, np.ones(20))) and np.isnan(trends.rank_correlation(x[:3], y[:3]))
     x[:4] = np.nan
-    assert np.isclose(evidence.rank_correlation(x, y), stats.spearmanr(x[4:], y[4:]).statistic)
+    assert np.isclose(trends.rank_correlation(x, y), stats.spearmanr(x[4:], y[4:]).statistic)
 
 
 def test_layers_in_random_order():
     layers = np.arange(6)
-    alone = evidence.over_layers(pd.DataFrame({"query": -layers}), [layers])
+    alone = trends.over_layers(pd.DataFrame({"query": -layers}), [layers])
     assert np.allclose(alone, (-1, 1 / 720, 1))
     alike = pd.DataFrame({"query": -layers, "key": -layers, "value": -layers})
-    assert evidence.over_layers(alike, [layers]) == alone  # three copies are no more than one
+    assert trends.over_layers(alike, [layers]) == alone  # three copies are no more than one
     y = np.array([2.0, 0, 4, 1, 5, 3, 8, 6, 9, 7])
-    rho, _, rises = evidence.over_layers(pd.DataFrame({"query": y}), [np.arange(10)])
+    rho, _, rises = trends.over_layers(pd.DataFrame({"query": y}), [np.arange(10)])
     known = stats.spearmanr(y, np.arange(10), alternative="greater")
     assert np.isclose(rho, known.statistic) and abs(rises - known.pvalue) < 0.005
     with pytest.raises(evidence.CannotSay):
-        evidence.over_layers(pd.DataFrame({"query": np.ones(6)}), [layers])
+        trends.over_layers(pd.DataFrame({"query": np.ones(6)}), [layers])
 
 
 def test_few_layers_contradict_nothing():
@@ -372,7 +372,7 @@ def test_few_layers_contradict_nothing():
     for _ in range(60):
         grid = pd.DataFrame({"query": rng.standard_normal(5)})
         with contextlib.suppress(evidence.CannotSay):
-            seen.append(evidence.sloped(*evidence.over_layers(grid, [np.arange(5)]), "")[1])
+            seen.append(trends.sloped(*trends.over_layers(grid, [np.arange(5)]), "")[1])
     assert len(seen) <= 12
 
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import nla
 from nla import measures, models, stages
 from nla.demo import stage_controls, stages as recipes
-from nla.plots import stage_plots
+from nla.plots import change_plots, stage_plots
 from nla.recipes import Recipe
 from tests.conftest import branches
 
@@ -326,19 +326,19 @@ def frame(step, values, name="rms"):
 
 def test_changes_of_opposite_sign_do_not_cancel():
     before = pd.concat([frame(0, [1.0, 1.0, 1.0, 1.0]), frame(1, [1.1, 0.9, 1.1, 0.9])])
-    found = stage_plots.changes(before, before[:0].assign(stage=None))
+    found = change_plots.changes(before, before[:0].assign(stage=None))
     np.testing.assert_allclose(found.rms, [10, -10, 10, -10])
     random = pd.concat([found.assign(rms=found.rms / k, draw=k) for k in (2, 5)])
-    table = stage_plots.change_table(found, random)[stage_plots.PRETRAINING]
+    table = change_plots.change_table(found, random)[stage_plots.PRETRAINING]
     assert table.loc["rms"].to_dict() == pytest.approx({"change": 10, "random": 5, "rising": 0.5})
-    assert list(stage_plots.change_table(found)[stage_plots.PRETRAINING]) == ["change", "rising"]
-    assert len(stage_plots.changes(frame(0, [1.0]), before[:0].assign(stage=None))) == 0  # a single checkpoint
+    assert list(change_plots.change_table(found)[stage_plots.PRETRAINING]) == ["change", "rising"]
+    assert len(change_plots.changes(frame(0, [1.0]), before[:0].assign(stage=None))) == 0  # a single checkpoint
 
 
 def test_random_changes_are_those_of_updates_of_the_same_norm(ladder):
     """Noise of relative norm d that knows nothing of W makes an RMS larger by the factor sqrt(1 + d^2)."""
     before = nla.scan(str(ladder), [nla.update, nla.norms], steps="log")
-    found = stage_plots.random_changes(before, before[:0], [nla.norms], draws=2)
+    found = change_plots.random_changes(before, before[:0], [nla.norms], draws=2)
     assert set(found.draw) == {0, 1} and set(found["update"]) == {stage_plots.PRETRAINING}
     last = before[before.step == before.step.max()].set_index(["kind", "layer"])
     sizes = last.delta_norm.reindex(found.index)

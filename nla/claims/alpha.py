@@ -3,7 +3,8 @@
 import numpy as np
 
 from nla import alpha_model
-from nla.evidence import CannotSay, claim, numbers, over_layers, rank_correlation, sloped
+from nla.claims.trends import over_layers, rank_correlation, sloped
+from nla.evidence import CannotSay, claim, numbers
 from nla.measures import drift, norms, power_law, power_law_checks
 from nla.measures.power_law import random_alpha
 

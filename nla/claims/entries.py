@@ -5,7 +5,8 @@ last are reached, and how the two matrices of an MLP fit each other.
 import numpy as np
 from scipy.stats import binomtest, spearmanr
 
-from nla.evidence import CannotSay, claim, lowest, numbers, over_layers, seen_in, sloped, timed
+from nla.claims.trends import over_layers, seen_in, sloped, timed
+from nla.evidence import CannotSay, claim, lowest, numbers
 from nla.measures import correlation, drift, norms, sparsity, subspaces
 
 

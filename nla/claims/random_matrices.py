@@ -4,7 +4,8 @@ import numpy as np
 from scipy.stats import binomtest
 
 from nla import marchenko_pastur
-from nla.evidence import CannotSay, claim, numbers, over_layers, sloped
+from nla.claims.trends import over_layers, sloped
+from nla.evidence import CannotSay, claim, numbers
 from nla.measures import random_matrix, singular_vector_statistics
 
 GOE_RATIO = 0.5307  # mean ratio of neighbouring gaps of random matrices

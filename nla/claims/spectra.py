@@ -2,19 +2,8 @@
 
 import numpy as np
 
-from nla.evidence import (
-    PYTHIA_WARMUP,
-    CannotSay,
-    claim,
-    halfway,
-    lowest,
-    numbers,
-    over_layers,
-    rank_correlation,
-    seen_in,
-    sloped,
-    timed,
-)
+from nla.claims.trends import over_layers, rank_correlation, seen_in, sloped, timed
+from nla.evidence import PYTHIA_WARMUP, CannotSay, claim, halfway, lowest, numbers
 from nla.measures import head_products, random_matrix, spectrum
 
 QK, VO, MLP = ["query", "key"], ["value", "dense"], ["dense_h_to_4h", "dense_4h_to_h"]
