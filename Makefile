@@ -128,7 +128,7 @@ test: | $(SETUP) ## unit tests, then the committed notebooks
 
 check: | $(SETUP) ## nbval: run the committed notebooks and compare the numbers their prose cites
 	$(QUIET) NLA_FIGURES=$(NLA_BUILD)/check/figures $(PY) -m pytest --nbval-lax --nbval-current-env \
-		--nbval-sanitize-with notebooks/nbval.cfg -p no:cacheprovider $(NOTEBOOKS)
+		-p no:cacheprovider $(NOTEBOOKS)
 
 colab-check: ## run every notebook as Colab does: Colab's packages, one file in an empty folder (COLAB_PYTHON=, ONLY=00)
 	$(COLAB_PYTHON) tests/colab_check.py $(NLA_BUILD)/colab $(ONLY)

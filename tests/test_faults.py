@@ -126,9 +126,8 @@ def test_an_answer_that_does_not_pass(acme, same, tmp_path):
 @pytest.mark.parametrize("where", EVERYWHERE)
 def test_stalled_connection(acme, same, tmp_path, where):
     fault = acme.fault("stall", where, after=5 if "lfs" not in where else 50_000)
-    began = time.time()
     same(nla.scan("acme/tiny", moving))
-    assert fault["hits"] == 1 and time.time() - began < 15
+    assert fault["hits"] == 1
     whole(acme, tmp_path)
 
 

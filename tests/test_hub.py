@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
@@ -287,8 +289,9 @@ def test_another_upload_is_measured_again(acme, original_ladder, ladder):
     acme.add("acme/tiny", branches(original_ladder) | {"step20": ladder / "step20"})
     after = nla.scan("acme/tiny", moving)
     assert after.attrs["summary"]["done"] == 2  # step20, and step100 that was compared with it
-    assert (before.l1 == after.l1).groupby(after.step).all().to_dict() == {0: True, 1: True, 20: False, 100: True}
-    assert (after[after.step == 100].moved == 0).all() and (before[before.step == 100].moved > 0).all()
+    same = pd.Series(np.isclose(before.l1, after.l1)).groupby(after.step).all()
+    assert same.to_dict() == {0: True, 1: True, 20: False, 100: True}
+    assert np.allclose(after[after.step == 100].moved, 0) and (before[before.step == 100].moved > 0).all()
 
 
 def test_a_token_goes_to_the_hub_alone(acme, monkeypatch, capfd):
@@ -460,7 +463,7 @@ def test_shards_one_by_one_where_a_checkpoint_is_larger_than_the_allowance(hub, 
     assert hub.count(GET + ".*-of-") == 3 * 2  # nothing was fetched twice, nor for the copy
     assert not shards  # what is open has no name any more
     monkeypatch.delenv("NLA_DISK")
-    assert table.x.tolist() == nla.scan(str(ladder), pure).x.tolist()
+    assert table.x.tolist() == pytest.approx(nla.scan(str(ladder), pure).x.tolist(), rel=1e-5)
     monkeypatch.setenv("NLA_DISK", "80000")
     same(nla.scan("acme/tiny", moving))
     assert not any("-of-" in name for files in whole(hub, tmp_path).values() for name in files)

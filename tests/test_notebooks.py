@@ -65,6 +65,15 @@ def test_checked_cells_have_something_to_check(notebook):
         assert any(o.output_type == "stream" and o.text.strip() for o in cell.outputs), cell.source
 
 
+def test_a_wider_tolerance_is_of_something_and_says_why(notebook):
+    for cell in code(notebook):
+        text = "\n".join(o.get("text", "") for o in cell.outputs)
+        for entry in cell.metadata.get("tolerance", []):
+            assert set(entry) <= {"lines", "units", "relative", "counts", "why"} and len(entry) >= 2, entry
+            assert entry["why"] and cell in tagged(notebook, "nbval-check-output"), cell.source
+            assert any(re.search(entry.get("lines", ""), " ".join(line.split())) for line in text.splitlines()), entry
+
+
 def test_asserts_hold_for_any_model(notebook):
     assert any("assert" in c.source for c in code(notebook))
 
