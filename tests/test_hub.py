@@ -17,6 +17,7 @@ import nla
 from nla import hub as nla_hub, ladders, language, listing
 from nla.patience import NotThere, Unavailable
 from tests.conftest import branches, moving, on_disk, whole
+from tests.helpers import forks
 
 EMPTY = {"config.json": b"{}"}
 GET = "GET /lfs/acme/tiny/"
@@ -370,7 +371,7 @@ def start(server, tmp_path, model="acme/tiny"):
     script = tmp_path / "slow.py"
     script.write_text(textwrap.dedent(SCAN))
     env = os.environ | {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, script, model, tmp_path / "log"]
+    command = [forks.python(), script, model, tmp_path / "log"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 

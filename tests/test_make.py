@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from nla import models
+from tests.helpers import forks
 
 ROOT = Path(__file__).parent.parent
 
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 def make(*arguments):
     """Run make with this interpreter in place of .venv."""
     bin = Path(sys.executable).parent
-    command = ["make", "-C", ROOT, "--no-print-directory", *arguments, "SETUP=Makefile", f"PY={sys.executable}"]
+    command = ["make", "-C", ROOT, "--no-print-directory", *arguments, "SETUP=Makefile", f"PY={forks.python()}"]
     return subprocess.run([*command, f"BIN={bin}/"], capture_output=True, text=True, env=dict(os.environ))
 
 

@@ -1,0 +1,41 @@
+"""How tests and committed notebooks are run: side by side, one BLAS thread each, what they start forked."""
+
+import contextlib
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.helpers import forks
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # before anybody imports NumPy or torch
+    os.environ.setdefault(name, "1")
+
+
+def pytest_configure(config):
+    """What tests and notebooks start is forked from one process; a worker of xdist uses that of the whole run."""
+    if not hasattr(config, "workerinput") and hasattr(os, "fork") and "NLA_FORKS" not in os.environ:
+        server = contextlib.ExitStack()
+        server.enter_context(forks.served())
+        config.add_cleanup(server.close)
+    if "NLA_FORKS" in os.environ and config.getoption("nbval_current_env", False):
+        config.option.nbval_current_env = False  # the kernel python3 is that server's
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers():
+    """As many as there are cores for this process, by its affinity and by the quota of its container."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    limit = Path("/sys/fs/cgroup/cpu.max")
+    quota, period = limit.read_text().split() if limit.is_file() else ("max", "1")
+    return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Tests of one file and cells of one notebook stay together, in order; the whole series and the notebooks begin."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    long = {"series": 0, ".ipynb": 1}
+    items.sort(key=lambda i: long.get(i.get_closest_marker("xdist_group").args[0], long.get(i.path.suffix, 2)))
