@@ -116,9 +116,9 @@ notebooks: | $(SETUP) ## refresh the committed outputs of notebooks/ and figures
 	@$(QUIET) $(BIN)jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $(NOTEBOOKS)
 
-# As many processes as there are cores (pytest_xdist_auto_num_workers), one BLAS thread in each.
+# A process for each core (conftest.py says how many), one BLAS thread in each; a file stays in one process.
 PYTEST := $(QUIET) OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NLA_FIGURES=$(NLA_BUILD)/check/figures \
-	$(PY) -m pytest -p no:cacheprovider -n auto --dist loadgroup --no-loadscope-reorder
+	$(PY) -m pytest -p no:cacheprovider -n auto --dist loadfile --no-loadscope-reorder
 NBVAL := --nbval-lax --nbval-current-env --nbval-kernel-startup-timeout 300 --nbval-sanitize-with notebooks/nbval.cfg
 
 test: | $(SETUP) ## all tests and the committed notebooks, as many at once as there are cores

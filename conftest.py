@@ -31,11 +31,6 @@ def pytest_xdist_auto_num_workers():
     return cores if quota == "max" else max(1, min(cores, round(int(quota) / int(period))))
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Tests of one file and cells of one notebook stay together, in order; the whole series and the notebooks begin."""
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    long = {"series": 0, ".ipynb": 1}
-    items.sort(key=lambda i: long.get(i.get_closest_marker("xdist_group").args[0], long.get(i.path.suffix, 2)))
+    """The whole series and the notebooks come first, so that none of these long files is alone at the end."""
+    items.sort(key=lambda item: (item.path.stem != "test_series", item.path.suffix != ".ipynb"))
