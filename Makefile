@@ -56,10 +56,10 @@ setup: $(SETUP) ## make .venv/ with the pinned packages (PYTHON= chooses the int
 		echo "nla: $(PYTHON) cannot make an environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@rm -f .venv.log
 	@echo "making .venv with the packages of requirements.txt, a few minutes"
-	@$(BIN)pip install --quiet --disable-pip-version-check -r requirements.txt && \
-		$(BIN)pip install --quiet --disable-pip-version-check --no-deps -e . || \
+	@$(BIN)pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt && \
+		$(BIN)pip install --quiet --disable-pip-version-check --no-compile --no-deps -e . || \
 		{ echo "nla: the packages could not be installed; pip says above why (it needs a network, or PIP_INDEX_URL, and 3 GB of disk)" >&2; exit 1; }
-	@mkdir -p .venv/etc/ipython && echo "c.IPKernelApp.log_level = 40  # not: TCP without encryption, once a notebook" \
+	@mkdir -p .venv/etc/ipython && echo "c.IPKernelApp.log_level = 50  # not: TCP without encryption, once a notebook" \
 		>.venv/etc/ipython/ipython_kernel_config.py
 	@touch $@
 
@@ -96,14 +96,20 @@ $(OUT)/.pdf: | $(SETUP)
 	@mkdir -p $(@D) && touch $@
 
 $(OUT)/%.ipynb: notebooks/%.ipynb $(OUT)/.scanned $(if $(PDF),$(OUT)/.pdf)
-	@echo "$* on $(MODEL)"
-	@$(QUIET) $(BIN)papermill --cwd notebooks -k python3 --no-progress-bar --log-level WARNING \
-		-r MODEL '$(MODEL)' -r STEPS '$(STEPS)' $< $(@D)/$*.partial.ipynb
-	@mv $(@D)/$*.partial.ipynb $@ $(if $(PDF),,&& rm -f $(OUT)/.pdf)
+	@$(QUIET) $(PY) -m nla execute '$(MODEL)' $< --steps '$(STEPS)'
+
+# As many notebooks side by side as there are cores and as memory holds, or as -j says. One that stops says why in three
+# lines, the others go on, the report is made of those, and make ends in failure.
+JOBS = $(patsubst -j%,--jobs %,$(filter-out -j,$(filter -j%,$(MAKEFLAGS))))
+$(OUT)/.executed: $(NOTEBOOKS) $(OUT)/.scanned $(if $(PDF),$(OUT)/.pdf) $(if $(filter-out $(wildcard $(EXECUTED)),$(EXECUTED)),again)
+	@$(QUIET) $(PY) -m nla series '$(MODEL)' --steps '$(STEPS)' $(JOBS); status=$$?; $(if $(PDF),,rm -f $(OUT)/.pdf;) \
+		[ $$status -eq 0 ] && touch $@ || { $(QUIET) $(PY) -m nla report '$(MODEL)'; exit $$status; }
+
+.PHONY: again
 
 report: $(OUT)/report/index.html ## the executed notebooks of MODEL as HTML, with an index page
 
-$(OUT)/report/index.html: $(EXECUTED)
+$(OUT)/report/index.html: $(OUT)/.executed
 	@$(QUIET) $(PY) -m nla report '$(MODEL)'
 
 tables: $(OUT)/.scanned ## write every number of MODEL to build/MODEL/tables/: scalars.csv, scalars.parquet, dictionary.csv

@@ -33,4 +33,4 @@ def pytest_xdist_auto_num_workers():
 
 def pytest_collection_modifyitems(items):
     """The whole series and the notebooks come first, so that none of these long files is alone at the end."""
-    items.sort(key=lambda item: (item.path.stem != "test_series", item.path.suffix != ".ipynb"))
+    items.sort(key=lambda item: (item.path.stem != "test_whole_series", item.path.suffix != ".ipynb"))
