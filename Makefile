@@ -38,7 +38,7 @@ FILES := $(foreach link,$(LINKS),$(if $(filter demo demo-chain,$(link)),$(wildca
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
-.PHONY: help setup all audit scan tables gallery colab-check floors-check notebooks figures test check bench lint demo report clean address lab
+.PHONY: help setup all audit scan tables gallery colab-check floors-check notebooks figures test test-slow test-browser check bench lint demo report clean address lab
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -122,13 +122,22 @@ notebooks: | $(SETUP) ## refresh the committed outputs of notebooks/ and figures
 	@$(QUIET) $(BIN)jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $(NOTEBOOKS)
 
-test: | $(SETUP) ## unit tests, then the committed notebooks
-	$(QUIET) $(PY) -m pytest tests
-	@$(MAKE) --no-print-directory check
+# A process for each core (conftest.py says how many), one BLAS thread in each; a file stays in one process.
+PYTEST := $(QUIET) OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NLA_FIGURES=$(NLA_BUILD)/check/figures \
+	$(PY) -m pytest -p no:cacheprovider -n auto --dist loadfile --no-loadscope-reorder
+NBVAL := --nbval-lax --nbval-current-env --nbval-kernel-startup-timeout 300
+
+test: | $(SETUP) ## all tests and the committed notebooks, as many at once as there are cores
+	$(PYTEST) tests $(NBVAL) $(NOTEBOOKS)
+
+test-slow: | $(SETUP) ## the long tests, for the night
+	$(PYTEST) tests -m slow
+
+test-browser: | $(SETUP) ## the report in a real Chromium
+	$(PYTEST) tests -m browser
 
 check: | $(SETUP) ## nbval: run the committed notebooks and compare the numbers their prose cites
-	$(QUIET) NLA_FIGURES=$(NLA_BUILD)/check/figures $(PY) -m pytest --nbval-lax --nbval-current-env \
-		-p no:cacheprovider $(NOTEBOOKS)
+	$(PYTEST) $(NBVAL) $(NOTEBOOKS)
 
 colab-check: ## run every notebook as Colab does: Colab's packages, one file in an empty folder (COLAB_PYTHON=, ONLY=00)
 	$(COLAB_PYTHON) tests/colab_check.py $(NLA_BUILD)/colab $(ONLY)

@@ -63,8 +63,10 @@ def log_axis(axis):
 
 
 def panels(kinds, width=3.1, height=2.5, columns=None, **options):
-    """(figure, {kind: axes}): one panel per kind, in the series' order, blank places removed."""
+    """(figure, {kind: axes}): one panel per kind, in the series' order, blank places removed; none if there is none."""
     kinds = [k for k in KINDS if k in set(kinds)]
+    if not kinds:
+        return plt.figure(), {}
     columns = columns or min({5: 3, 6: 3, 9: 5}.get(len(kinds), 4), len(kinds))
     rows = -(-len(kinds) // columns)
     fig, axs = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **options)
@@ -88,6 +90,8 @@ def over_steps(table, column, ylabel=None, baseline=None, log=False, sharey=True
         The value for a random matrix of that shape; drawn in the series' grey.
     """
     fig, axs = panels(table.kind.unique(), sharey=sharey)
+    if not axs:
+        return fig
     depth, copies = Normalize(0, max(table.layer.max(), 1)), copied(table)
     for kind, ax in axs.items():
         for layer, rows in table[table.kind == kind].sort_values("step").groupby("layer"):
@@ -134,6 +138,8 @@ def over_layers(table, column, ylabel=None, baseline=None, log=False):
     """One panel per kind, one line per checkpoint coloured by step, `column` against layer; no embeddings."""
     table = table[table.layer >= 0]
     fig, axs = panels(table.kind.unique(), sharey=True)
+    if not axs:
+        return fig
     scale = Normalize(0, np.log1p(table.step.max()) or 1)
     for kind, ax in axs.items():
         for step, rows in table[table.kind == kind].sort_values("layer").groupby("step"):
@@ -153,6 +159,8 @@ def heatmap(table, column, label=None, **limits):
     """One panel per kind: layer (up) by checkpoint (right), colour = `column`; no embeddings."""
     table = table[table.layer >= 0]
     fig, axs = panels(table.kind.unique())
+    if not axs:
+        return fig
     limits = {"vmin": table[column].min(), "vmax": table[column].max(), "cmap": "mako"} | limits
     for kind, ax in axs.items():
         grid = table[table.kind == kind].pivot(index="layer", columns="step", values=column)
@@ -234,7 +242,11 @@ def save(fig, name, model):
 
 
 def show(fig, name, model):
-    """Save the figure, and show in the notebook exactly what was saved."""
+    """Save the figure, and show in the notebook exactly what was saved; where nothing is in it, say so."""
+    if not fig.axes:
+        plt.close(fig)
+        print(f"figure {name}: nothing of {Path(model).name} can be shown here")
+        return
     path = save(fig, name, model)
     plt.close(fig)
     display_png(path.read_bytes(), f"figure {name} for {Path(model).name}")

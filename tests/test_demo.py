@@ -75,7 +75,7 @@ def test_training_is_reproducible_from_source(tmp_path):
     source = tmp_path / "source"
     source.mkdir()
     for i in range(12):
-        text = "".join(f"def f_{i}_{j}(x, y={j}):\n    return x * {i} + y\n\n\n" for j in range(150))
+        text = "".join(f"def f_{i}_{j}(x, y={j}):\n    return x * {i} + y\n\n\n" for j in range(60))
         (source / f"m{i}.py").write_text(text)
     (source / "tests").mkdir()
     (source / "tests" / "left_out.py").write_text("secret = 1")

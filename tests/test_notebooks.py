@@ -5,11 +5,11 @@ import re
 import tomllib
 from pathlib import Path
 
-import nbformat
 import papermill
 import pytest
 
 from nla import skeleton
+from tests.helpers.notebooks import committed
 
 ROOT = Path(__file__).parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -23,7 +23,7 @@ def path(request):
 
 @pytest.fixture
 def notebook(path):
-    return nbformat.read(path, as_version=4)
+    return committed(path)
 
 
 def code(notebook):
@@ -105,7 +105,7 @@ def test_links_lead_to_notebooks(notebook):
 
 
 def test_leads_to_the_one_before_and_the_one_after(notebook, path):
-    found = {p: nbformat.read(p, as_version=4) for p in PATHS}
+    found = {p: committed(p) for p in PATHS}
     assert notebook.cells[-1].source == skeleton.neighbours(path, found)  # python -m nla relink mends it
 
 

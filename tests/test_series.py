@@ -13,6 +13,7 @@ import pytest
 
 from nla import slug
 from nla.commands import series
+from tests.helpers import forks
 
 PARAMETERS = nbformat.v4.new_code_cell('MODEL = "demo"\nSTEPS = "all"', metadata={"tags": ["parameters"]})
 
@@ -34,6 +35,13 @@ def notebooks(tmp_path, monkeypatch):
     return write
 
 
+@pytest.fixture
+def forked(monkeypatch):
+    """Notebooks start as forks."""
+    monkeypatch.setattr(sys, "executable", forks.python())
+
+
+@pytest.mark.usefixtures("forked")
 def test_those_that_stop_are_told_in_three_lines_and_the_others_go_on(notebooks, tmp_path, capfd):
     fails = "total = 1\nassert total == 2, 'no such total'\n"
     notebooks(_00_fine="print(MODEL)", _01_fails=fails, _02_dies="import os; os._exit(1)", _03_fine="1 + 1")
@@ -55,6 +63,7 @@ def test_those_that_stop_are_told_in_three_lines_and_the_others_go_on(notebooks,
     assert set(times.notebook) == {"00_fine", "03_fine"} and set(times.cell) == {"all", "1", "2", "3"}
 
 
+@pytest.mark.usefixtures("forked")
 def test_only_what_is_missing_or_old_is_run_again(notebooks, capfd):
     folder = notebooks(_00_one="1", _01_two="2")
     assert series.series("m", jobs=2) == [] and "2 notebooks" in capfd.readouterr().out
@@ -66,7 +75,8 @@ def test_only_what_is_missing_or_old_is_run_again(notebooks, capfd):
     assert "01_two" in said and "00_one" not in said and "1 of 1" in said
 
 
-def test_an_interrupt_leaves_no_process_and_no_half_notebook(notebooks, tmp_path):
+def test_an_interrupt_leaves_no_process_and_no_half_notebook(notebooks, tmp_path, monkeypatch):
+    monkeypatch.delenv("JUPYTER_PATH", raising=False)  # a kernel that is a process below, not a fork
     folder = notebooks(_00_long="import time; time.sleep(600)")
     code = "import pathlib, sys; from nla.commands import series; series.root = lambda: pathlib.Path(sys.argv[1]); "
     process = subprocess.Popen([sys.executable, "-c", code + "series.series('m', jobs=1)", folder.parent])

@@ -1,0 +1,44 @@
+"""What notebooks take for granted of `demo`, on a ladder where nothing is even."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import nla
+from nla import figures
+from nla.plots import row_norm_plots
+from tests.helpers.crooked import SPOILT, VOCABULARY, crooked_ladder
+
+
+@pytest.fixture(scope="module")
+def crooked(tmp_path_factory):
+    return str(crooked_ladder(tmp_path_factory.mktemp("crooked") / "ladder", steps=(0, 1, 16)))
+
+
+def test_is_as_crooked_as_it_says(crooked):
+    table = nla.scan(crooked, [nla.drift, nla.vectors], progress=False)
+    first, last = (table[table.step == s].set_index(["kind", "layer"]) for s in (0, 16))
+    assert last[~last.finite].index.tolist() == [("dense_4h_to_h", 1)] and "layers.1.mlp.down_proj" in SPOILT
+    assert (first.rows["embed_in", -1], last.rows["embed_in", -1]) == VOCABULARY
+    assert first.rows["query", 0] == 2 * first.rows["key", 0]
+    assert (first.bias_l2.dropna() == 0).all() and (last.bias_l2.dropna() > 0).all()
+    assert (table.relative_distance[table.step == 1] > 1e-3).all()
+
+
+def test_heads_of_queries_beside_the_keys_that_they_meet(crooked):
+    with nla.load(crooked) as weights:
+        fig, heads = row_norm_plots.by_head(weights.matrices(["query", "key", "value", "dense"]), 1.0)
+        key = weights.matrix("key", 1).values.view(2, 8, 32).norm(dim=2).argmax(1)
+    assert heads.groupby("kind").size().to_dict() == {"query": 12, "dense": 12, "key": 6, "value": 6}
+    met = row_norm_plots.met(heads)
+    assert met[met.layer == 1].sort_values("place").index_key.tolist() == np.repeat(key, 2).tolist()
+    assert sum(bool(ax.get_title()) for ax in fig.axes) == 4
+
+
+def test_what_is_left_out_everywhere_is_not_drawn(tmp_path, capsys):
+    nothing = pd.DataFrame({"kind": [], "layer": [], "step": [], "size": []})
+    for draw in (figures.over_steps, figures.over_layers, figures.heatmap):
+        figures.show(draw(nothing, "size"), "00_none", "tiny")
+        assert capsys.readouterr().out == "figure 00_none: nothing of tiny can be shown here\n"
+    assert not (tmp_path / "figures" / "tiny" / "00_none.png").exists()
+    assert row_norm_plots.met(row_norm_plots.by_head([], 1.0)[1]).empty
