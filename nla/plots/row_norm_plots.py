@@ -29,7 +29,7 @@ def by_head(matrices, rotary):
     """
     matrices = [m for m in matrices if m.finite]
     if not matrices:
-        return plt.figure(), pd.DataFrame(columns=["kind", "layer", "place", "index", "rotary", "ratio"])
+        return plt.figure(), pd.DataFrame(columns=["kind", "layer", "place", "index", "rotary", "ratio"], dtype=float)
     layers = pd.DataFrame({"layer": [m.layer for m in matrices]})
     fig, axs = figures.panels({m.kind for m in matrices}, sharex=True, sharey=True)
     depth, heads = plt.Normalize(0, max(layers.layer.max(), 1)), []
