@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -9,7 +10,7 @@ from nla import surgery
 from nla.demo import answers, docstrings, stages
 from nla.recipes import Recipe
 
-SHORT = Recipe(peak=5e-4, steps=12, warmup=2)  # twice over the pairs that are trained on
+SHORT = Recipe(peak=5e-4, steps=6, warmup=1)  # once over the pairs that are trained on
 BATCH, TRAINED = 16, 96  # pairs
 MOST = 2e7  # entries of the matrices of a model that is fine-tuned here, for the time it takes
 
@@ -51,9 +52,10 @@ def tune(model, examples, recipe=SHORT, seed=0):
 @torch.no_grad()
 def answer_losses(model, examples):
     """Loss on each answer of [(prompt, answer)] over the mean number of tokens, (n,): their mean is nats per token."""
-    parts = [answers.logprobs(model, examples[i : i + 64]) for i in range(0, len(examples), 64)]
+    order = sorted(range(len(examples)), key=lambda i: sum(map(len, examples[i])))  # of like length, for less padding
+    parts = [answers.logprobs(model, [examples[j] for j in order[i : i + 32]]) for i in range(0, len(order), 32)]
     total, count = (torch.cat(part).double() for part in zip(*parts, strict=True))
-    return (-total / count.mean()).cpu().numpy()
+    return (-total / count.mean())[np.argsort(order)].cpu().numpy()
 
 
 def before_and_after(model, examples, part=-1, recipe=SHORT, seed=0):
