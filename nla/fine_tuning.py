@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nla import surgery
+from nla import language, surgery
 from nla.demo import answers, docstrings, stages
 from nla.recipes import Recipe
 
-SHORT = Recipe(peak=5e-4, steps=6, warmup=1)  # once over the pairs that are trained on
+SHORT = Recipe(peak=5e-4, steps=12, warmup=2)  # twice over the pairs that are trained on
 BATCH, TRAINED = 16, 96  # pairs
 MOST = 2e7  # entries of the matrices of a model that is fine-tuned here, for the time it takes
 
@@ -58,7 +58,24 @@ def answer_losses(model, examples):
     return (-total / count.mean())[np.argsort(order)].cpu().numpy()
 
 
-def before_and_after(model, examples, part=-1, recipe=SHORT, seed=0):
+def by_stage(checkpoints, examples, kinds=None):
+    """What it costs on answers, at each stage, to take out the smallest tenth of one kind: stage, kind, rise, error."""
+    found = []
+    for checkpoint in checkpoints:
+        model = language.fast_attention(language.language_model(checkpoint))
+        rises = surgery.deciles(model, {"rise": lambda each: answer_losses(each, examples)}, kinds, [-1])
+        rises.insert(0, "stage", checkpoint.stage)
+        found.append(rises.rename(columns={"rise_error": "error"})[["stage", "kind", "rise", "error"]])
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def tables(model, examples, chain, short):
+    """{"later": `by_stage` of a chain on half of the examples, "around" and "tuned": `before_and_after` if `short`}."""
+    around, tuned = before_and_after(model, examples) if short else ({}, pd.DataFrame())
+    return {"later": by_stage(chain, examples[::2]), "around": pd.DataFrame([around]), "tuned": tuned}
+
+
+def before_and_after(model, examples, part=-1, recipe=SHORT, seed=0, kinds=None):
     """What it costs to take out a part of the singular values of one kind before fine-tuning, and what after it.
 
     Every fine-tuning is the same: same batches, same order. Dropout, where the model has any, is seeded.
@@ -71,6 +88,8 @@ def before_and_after(model, examples, part=-1, recipe=SHORT, seed=0):
         (prompt, answer) ids; trained on the first `TRAINED`, evaluated on the rest.
     part : int
         See `surgery.without`.
+    kinds : iterable, optional
+        By default all within the layers.
 
     Returns
     -------
@@ -94,7 +113,7 @@ def before_and_after(model, examples, part=-1, recipe=SHORT, seed=0):
     after, rows = tuned(copy.deepcopy(model)), []
     whole = measured(after)
     states = {"untuned": model, "after": after}
-    cuts = {taken: surgery.deciles(each, {"rise": measured}, None, [part]) for taken, each in states.items()}
+    cuts = {taken: surgery.deciles(each, {"rise": measured}, kinds, [part]) for taken, each in states.items()}
     layout = surgery.in_memory(model)
     for kind in cuts["after"].kind:
         for taken, table in cuts.items():
