@@ -2,6 +2,7 @@
 
 import copy
 import shutil
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 import nla
-from nla import activations, evaluation, fine_tuning, language, surgery
+from nla import activations, evaluation, fine_tuning, language, listing, stored, surgery
 from nla.plots import removal_plots
 from nla.recipes import Recipe
 from tests.test_families import CONFIGS, build
@@ -223,6 +224,28 @@ def test_fine_tuning_with_a_part_taken_out(model):
     assert mean == pytest.approx(losses["before"]) and losses["before"] > 0
     with pytest.raises(ValueError, match="needs two more"):
         fine_tuning.before_and_after(model, examples[:5])
+
+
+def test_what_is_kept_of_fine_tuning_comes_out_again():
+    """One stage and one kind of the stored table, others every day, measured anew."""
+    rng = np.random.default_rng(date.today().toordinal())
+    record = stored.kept("random_matrix_theory/fine_tuning")
+    table = pd.DataFrame(record["tables"]["later"]["rows"], columns=record["tables"]["later"]["columns"])
+    row = table.iloc[rng.integers(len(table))]
+    (checkpoint,) = (c for c in nla.checkpoints("demo-chain") if c.stage == row.stage)
+    assert record["weights"][checkpoint.revision] == listing.content(checkpoint)
+    pairs = language.held_out()["pairs"]
+    examples = fine_tuning.sequences(language.tokenizer(checkpoint), pairs, evaluation.LENGTH)
+    found = fine_tuning.by_stage([checkpoint], examples[::2], [row.kind]).iloc[0]
+    assert found.rise == pytest.approx(row.rise, abs=2e-5) and found.error == pytest.approx(row.error, abs=2e-5)
+
+
+def test_losses_on_answers_are_in_the_order_of_the_answers(model):
+    """However long they are: of each alone, over the mean number of tokens of all."""
+    examples = [([5] * (1 + i % 3), [7] * (1 + 7 * i % 11)) for i in range(40)]
+    alone = np.array([fine_tuning.answer_losses(model, [each])[0] * len(each[1]) for each in examples])
+    mean = np.mean([len(answer) for _, answer in examples])
+    np.testing.assert_allclose(fine_tuning.answer_losses(model, examples), alone / mean, rtol=1e-5)
 
 
 def test_answers_in_chat_format_and_as_source():

@@ -254,6 +254,17 @@ def test_models_that_are_not_trained_say_why(tmp_path, monkeypatch):
     assert why_not == "" and windows.shape[1] == unseen.shape[1] == 257 and len(windows) > 5 * len(unseen)
 
 
+def test_a_short_training_reads_as_much_text_as_it_takes(monkeypatch):
+    monkeypatch.delenv("TEXT", raising=False)
+    files = {f"{i}.py": f"x{i} = {i}\n" * 900 for i in range(50)}
+    monkeypatch.setattr(train, "corpus", lambda seed: (files, dict(list(files.items())[:20])))
+    demo = nla.checkpoints("demo")[0]
+    sizes = language.configuration(demo)
+    whole, few = (variants.material(demo, sizes, most=most)[0] for most in (None, 40))
+    assert 40 <= len(few) < len(whole) / 2
+    assert torch.equal(whole[0], few[0])  # it begins with the first file
+
+
 def test_a_geometry_on_the_hub_is_trained_on_a_text_that_is_named(hub, tmp_path, monkeypatch):
     """What MODEL=pythia-410m TEXT=file does on a GPU, at a tiny size and on the CPU."""
     folder, text = tmp_path / "step0", tmp_path / "some.txt"
