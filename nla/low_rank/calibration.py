@@ -78,15 +78,17 @@ def interval(values, level=0.95, samples=2000, seed=0):
 
 
 @torch.no_grad()
-def input_moments(model, windows, keys=None, at_once=8):
+def input_moments(model, windows, keys=None, at_once=8, run=None):
     """What each matrix is given on `windows`: {(kind, layer): Inputs}, of `keys` or of all but the embeddings.
 
-    Summed in float64 while the model runs; matrices that read the same share one.
+    Summed in float64, products in float32, while the model runs, or while `run` makes it; matrices that read the same
+    share one.
     """
     layout = Layout(model.config, low_rank.Held(model))
     modules = {key: low_rank.place(layout, *key)[0] for key in keys or low_rank.linears(model)}
-    found = activations.moments(model, windows[:, :-1], map(model.get_submodule, modules.values()), at_once)
-    return dict(zip(modules, found, strict=True))
+    with activations.summing(map(model.get_submodule, modules.values()), torch.float32) as found:
+        run() if run else [model(part[:, :-1], use_cache=False) for part in windows.split(at_once)]
+    return dict(zip(modules, found(), strict=True))
 
 
 @torch.no_grad()

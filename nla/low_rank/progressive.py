@@ -1,19 +1,21 @@
 """Low-rank factors through depth and through training: layers replaced one after the other, and every checkpoint."""
 
 import copy
+from functools import partial
 
 import pandas as pd
 import torch
 
 from nla import language, low_rank, models
-from nla.low_rank.budgets import all_factors, loss_at, rank_for
-from nla.low_rank.calibration import input_moments, losses, matrices, running
-from nla.low_rank.factorisation import truncated, whitened
+from nla.low_rank.budgets import all_factors, cut, loss_at, rank_for
+from nla.low_rank.calibration import input_moments, losses, running
+from nla.resumed import Resumed
 
-AT_ONCE, IN_TURN, CALIBRATED = "whitened, at once", "whitened, in turn", "in turn, calibrated"
+TRUNCATED, AT_ONCE = "truncated SVD", "whitened, at once"
+IN_TURN, CALIBRATED = "whitened, in turn", "in turn, calibrated"
 
 
-def progressive(model, fit, held_out, fraction=0.5, steps=10, lr=1e-3, batch=4):
+def progressive(model, plain, factors, fit, held_out, fraction=0.5, steps=10, lr=1e-3, batch=4):
     """Held-out loss while layers are replaced from the first to the last, by four ways of finding the factors.
 
     Plain truncation; whitening by what the layers of the whole model are given; by what they are given once those
@@ -22,6 +24,8 @@ def progressive(model, fit, held_out, fraction=0.5, steps=10, lr=1e-3, batch=4):
 
     Parameters
     ----------
+    plain, factors : dict
+        Of `budgets.all_factors`, without moments and with those of `model` on `fit`.
     fraction : float
         Of the parameters of each matrix.
 
@@ -30,23 +34,27 @@ def progressive(model, fit, held_out, fraction=0.5, steps=10, lr=1e-3, batch=4):
     pandas.DataFrame
         way, layers (how many are replaced), loss.
     """
-    keys = low_rank.linears(model)
-    shapes = {key: tuple(W.shape) for key, W in matrices(model).items()}
-    before, rows = input_moments(model, fit), []
-    for way in ("truncated SVD", AT_ONCE, IN_TURN, CALIBRATED):
+    ranks = {key: rank_for((len(B), A.shape[1]), fraction) for key, (B, A) in factors.items()}
+    whole, rows = losses(model, held_out).mean(), []
+    for way in (TRUNCATED, AT_ONCE, IN_TURN, CALIBRATED):
         student = copy.deepcopy(model)
-        rows.append({"way": way, "layers": 0, "loss": losses(student, held_out).mean()})
-        for count, layer in enumerate(dict.fromkeys(layer for _, layer in keys), 1):
-            here = [key for key in keys if key[1] == layer]
-            moments = before if way == AT_ONCE else input_moments(student, fit, here) if way != "truncated SVD" else {}
-
-            def factors(W, rank, key, moments=moments):
-                return whitened(W, rank, moments[key]) if moments else truncated(W, rank)
-
-            low_rank.replace(student, {key: rank_for(shapes[key], fraction) for key in here}, factors)
+        fitted, judged = Resumed(student, fit), Resumed(student, held_out)
+        rows.append({"way": way, "layers": 0, "loss": whole})
+        for count, layer in enumerate(dict.fromkeys(layer for _, layer in ranks), 1):
+            here = [key for key in ranks if key[1] == layer]
+            chosen = plain if way == TRUNCATED else factors
+            if way in (IN_TURN, CALIBRATED):
+                run = partial(fitted.until, layer + 1)
+                chosen = all_factors(student, input_moments(student, fit, here, run=run))
+            put = lambda W, rank, key, chosen=chosen: cut(chosen[key], rank)  # noqa: E731
+            low_rank.replace(student, {key: ranks[key] for key in here}, put)
             if way == CALIBRATED:
                 calibrate(student, model, fit, steps, lr, batch, seed=layer)
-            rows.append({"way": way, "layers": count, "loss": losses(student, held_out).mean()})
+            rows.append({"way": way, "layers": count, "loss": judged.losses().mean()})
+            if way != CALIBRATED and count < len(judged.layers):  # whose layers below stay as they are
+                judged.reach(layer + 1)
+                if way == IN_TURN:
+                    fitted.reach(layer + 1)
     return pd.DataFrame(rows)
 
 
