@@ -13,13 +13,15 @@ RANK = 16 / MISTRAL["hidden_size"]  # of the hidden size, as there
 DEPTH = 17 / MISTRAL["num_hidden_layers"]
 
 
-def controls(model, plain, factors, held_out, rank=None, layers=None):
+def controls(model, plain, factors, held_out, elsewhere=None, rank=None):
     """Losses, window by window, when the MLP of one layer is replaced, for each layer and way.
 
     Parameters
     ----------
     plain, factors : dict
         Of `budgets.all_factors`, without and with moments.
+    elsewhere : torch.Tensor, optional
+        The windows for all layers but `middle`; None: `held_out`.
     rank : int, optional
         Of each of its matrices; None: as much of the hidden size as rank 16 is in Mistral-7B, at least 1.
 
@@ -28,11 +30,9 @@ def controls(model, plain, factors, held_out, rank=None, layers=None):
     pandas.DataFrame
         layer, way ("truncated SVD", "whitened", "random", "deleted"), rank, mean, low, high: the difference to
         the model as it is, paired by window, with its 95 % bootstrap interval; losses: (n,) of each window.
-    numpy.ndarray
-        (n,) of the model as it is.
     """
-    above, rows = Resumed(model, held_out), []
-    whole, keys = above.losses(), low_rank.linears(model, MLP, layers)
+    runs = [Resumed(model, held_out), Resumed(model, held_out if elsewhere is None else elsewhere)]
+    wholes, rows, keys = [above.losses() for above in runs], [], low_rank.linears(model, MLP)
     hidden = model.config.hidden_size
     rank = rank or max(1, round(RANK * hidden))
     generator = torch.Generator().manual_seed(0)
@@ -44,6 +44,7 @@ def controls(model, plain, factors, held_out, rank=None, layers=None):
         }
         ways["random"] = {k: _random(W, rank, generator) for k, W in ways["truncated SVD"].items()}
         ways["deleted"] = {key: torch.zeros_like(W) for key, W in old.items()}
+        above, whole = (each[int(layer != middle(model))] for each in (runs, wholes))
         above.reach(layer)
         for way, new in ways.items():
             with surgery.replaced(model, new):
@@ -51,7 +52,7 @@ def controls(model, plain, factors, held_out, rank=None, layers=None):
             mean, low, high = interval(found - whole)
             row = {"layer": layer, "way": way, "rank": rank, "mean": mean, "low": low, "high": high, "losses": found}
             rows.append(row)
-    return pd.DataFrame(rows), whole
+    return pd.DataFrame(rows)
 
 
 def middle(model):
