@@ -13,7 +13,7 @@ from tests import bench
 from tests.bench import __main__ as runner, synthetic, timing
 from tests.helpers import forks
 
-OFFLINE = ("growth", "import", "limit", "seed")  # the others make an environment, or start many processes
+OFFLINE = ("growth", "import", "limit", "low_rank", "seed")  # the others make an environment, or start many processes
 
 
 def test_items_run_without_network(tmp_path):
