@@ -46,17 +46,14 @@ def _is_masked(checkpoint):
 def _loaded(model_class, checkpoint, **options):
     from transformers.utils import logging
 
+    from nla import hub
+
     logging.disable_progress_bar()
-    model, loading = model_class.from_pretrained(
-        checkpoint.path,
-        dtype=torch.float32,
-        attn_implementation="eager",
-        trust_remote_code=False,
-        output_loading_info=True,
-        **options,
-    )
+    how = {"dtype": torch.float32, "attn_implementation": "eager", "trust_remote_code": False} | options
+    with hub.held(checkpoint) as folder:  # or another process may evict it before it is read
+        model, loading = model_class.from_pretrained(folder, output_loading_info=True, **how)
     if loading["missing_keys"]:
-        raise ValueError(f"{checkpoint.path}: missing tensors {sorted(loading['missing_keys'])}")
+        raise ValueError(f"{folder}: missing tensors {sorted(loading['missing_keys'])}")
     return model.eval()
 
 

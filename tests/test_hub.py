@@ -345,6 +345,19 @@ def test_load_and_transformers_read_what_was_fetched(acme, tmp_path):
     assert len(on_disk(tmp_path)[0]) <= 3
 
 
+def test_a_model_is_not_evicted_before_it_is_read(acme, monkeypatch):
+    from transformers import AutoModelForCausalLM
+
+    last, read = nla.checkpoints("acme/tiny")[-1], AutoModelForCausalLM.from_pretrained
+
+    def evicted(folder, **options):
+        nla_hub.evict([last], [])
+        return read(folder, **options)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", evicted)
+    assert language.language_model(last).config.vocab_size == 97
+
+
 def test_a_revision_without_weights_is_reported_and_passed_over(acme, original_ladder, same):
     acme.add("acme/tiny", branches(original_ladder) | {"step50": EMPTY, "step60": {}})
     ladder = nla.checkpoints("acme/tiny")
