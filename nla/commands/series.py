@@ -46,7 +46,7 @@ def series(model, steps="all", jobs=None):
             while waiting and len(running) < jobs:
                 path = waiting.pop(0)
                 command = [sys.executable, "-m", "nla", "execute", model, str(path), "--steps", steps]
-                running[subprocess.Popen(command, env=environment)] = path, time.monotonic()
+                running[subprocess.Popen(command, env=environment, start_new_session=True)] = path, time.monotonic()
             time.sleep(0.1)
             for process in [p for p in running if p.poll() is not None]:
                 path, start = running.pop(process)
@@ -57,10 +57,9 @@ def series(model, steps="all", jobs=None):
                 left = _left(_seconds(out), [p.stem for p in waiting], running.values(), jobs)
                 print(f"{path.stem:<27}{took:5.0f} s   {done} of {count}{left}", flush=True)
     finally:
-        for process in running:  # an interrupt leaves nothing behind
-            process.terminate()
-        for process in running:
-            process.wait(30)
+        for process in running:  # an interrupt leaves nothing behind: a kernel ends with what started it
+            process.kill()
+            process.wait()
     if count:
         print(f"{count - len(stopped)} notebooks on {model} in {(time.monotonic() - begun) / 60:.1f} min", flush=True)
     return stopped
