@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):  # b
 
 def pytest_configure(config):
     """What tests and notebooks start is forked from one process; a worker of xdist uses that of the whole run."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a run in the background would hand that on
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if not hasattr(config, "workerinput") and hasattr(os, "fork") and "NLA_FORKS" not in os.environ:
         server = contextlib.ExitStack()
         server.enter_context(forks.served())
