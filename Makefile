@@ -38,7 +38,7 @@ FILES := $(foreach link,$(LINKS),$(if $(filter demo demo-chain,$(link)),$(wildca
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 
-.PHONY: help setup all audit scan tables gallery colab-check floors-check notebooks figures test check bench lint demo report clean address lab
+.PHONY: help setup all audit scan tables gallery colab-check floors-check notebooks figures test test-slow test-browser check bench lint demo report clean address lab
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -56,10 +56,10 @@ setup: $(SETUP) ## make .venv/ with the pinned packages (PYTHON= chooses the int
 		echo "nla: $(PYTHON) cannot make an environment; on Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@rm -f .venv.log
 	@echo "making .venv with the packages of requirements.txt, a few minutes"
-	@$(BIN)pip install --quiet --disable-pip-version-check -r requirements.txt && \
-		$(BIN)pip install --quiet --disable-pip-version-check --no-deps -e . || \
+	@$(BIN)pip install --quiet --disable-pip-version-check --no-compile -r requirements.txt && \
+		$(BIN)pip install --quiet --disable-pip-version-check --no-compile --no-deps -e . || \
 		{ echo "nla: the packages could not be installed; pip says above why (it needs a network, or PIP_INDEX_URL, and 3 GB of disk)" >&2; exit 1; }
-	@mkdir -p .venv/etc/ipython && echo "c.IPKernelApp.log_level = 40  # not: TCP without encryption, once a notebook" \
+	@mkdir -p .venv/etc/ipython && echo "c.IPKernelApp.log_level = 50  # not: TCP without encryption, once a notebook" \
 		>.venv/etc/ipython/ipython_kernel_config.py
 	@touch $@
 
@@ -96,14 +96,20 @@ $(OUT)/.pdf: | $(SETUP)
 	@mkdir -p $(@D) && touch $@
 
 $(OUT)/%.ipynb: notebooks/%.ipynb $(OUT)/.scanned $(if $(PDF),$(OUT)/.pdf)
-	@echo "$* on $(MODEL)"
-	@$(QUIET) $(BIN)papermill --cwd notebooks -k python3 --no-progress-bar --log-level WARNING \
-		-r MODEL '$(MODEL)' -r STEPS '$(STEPS)' $< $(@D)/$*.partial.ipynb
-	@mv $(@D)/$*.partial.ipynb $@ $(if $(PDF),,&& rm -f $(OUT)/.pdf)
+	@$(QUIET) $(PY) -m nla execute '$(MODEL)' $< --steps '$(STEPS)'
+
+# As many notebooks side by side as there are cores and as memory holds, or as -j says. One that stops says why in three
+# lines, the others go on, the report is made of those, and make ends in failure.
+JOBS = $(patsubst -j%,--jobs %,$(filter-out -j,$(filter -j%,$(MAKEFLAGS))))
+$(OUT)/.executed: $(NOTEBOOKS) $(OUT)/.scanned $(if $(PDF),$(OUT)/.pdf) $(if $(filter-out $(wildcard $(EXECUTED)),$(EXECUTED)),again)
+	@$(QUIET) $(PY) -m nla series '$(MODEL)' --steps '$(STEPS)' $(JOBS); status=$$?; $(if $(PDF),,rm -f $(OUT)/.pdf;) \
+		[ $$status -eq 0 ] && touch $@ || { $(QUIET) $(PY) -m nla report '$(MODEL)'; exit $$status; }
+
+.PHONY: again
 
 report: $(OUT)/report/index.html ## the executed notebooks of MODEL as HTML, with an index page
 
-$(OUT)/report/index.html: $(EXECUTED)
+$(OUT)/report/index.html: $(OUT)/.executed
 	@$(QUIET) $(PY) -m nla report '$(MODEL)'
 
 tables: $(OUT)/.scanned ## write every number of MODEL to build/MODEL/tables/: scalars.csv, scalars.parquet, dictionary.csv
@@ -116,13 +122,22 @@ notebooks: | $(SETUP) ## refresh the committed outputs of notebooks/ and figures
 	@$(QUIET) $(BIN)jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
 		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $(NOTEBOOKS)
 
-test: | $(SETUP) ## unit tests, then the committed notebooks
-	$(QUIET) $(PY) -m pytest tests
-	@$(MAKE) --no-print-directory check
+# A process for each core (conftest.py says how many), one BLAS thread in each; a file stays in one process.
+PYTEST := $(QUIET) OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NLA_FIGURES=$(NLA_BUILD)/check/figures \
+	$(PY) -m pytest -p no:cacheprovider -n auto --dist loadfile --no-loadscope-reorder
+NBVAL := --nbval-lax --nbval-current-env --nbval-kernel-startup-timeout 300
+
+test: | $(SETUP) ## all tests and the committed notebooks, as many at once as there are cores
+	$(PYTEST) tests $(NBVAL) $(NOTEBOOKS)
+
+test-slow: | $(SETUP) ## the long tests, for the night
+	$(PYTEST) tests -m slow
+
+test-browser: | $(SETUP) ## the report in a real Chromium
+	$(PYTEST) tests -m browser
 
 check: | $(SETUP) ## nbval: run the committed notebooks and compare the numbers their prose cites
-	$(QUIET) NLA_FIGURES=$(NLA_BUILD)/check/figures $(PY) -m pytest --nbval-lax --nbval-current-env \
-		--nbval-sanitize-with notebooks/nbval.cfg -p no:cacheprovider $(NOTEBOOKS)
+	$(PYTEST) $(NBVAL) $(NOTEBOOKS)
 
 colab-check: ## run every notebook as Colab does: Colab's packages, one file in an empty folder (COLAB_PYTHON=, ONLY=00)
 	$(COLAB_PYTHON) tests/colab_check.py $(NLA_BUILD)/colab $(ONLY)

@@ -1,7 +1,8 @@
-"""What the Makefile calls: python -m nla check | audit | scan | tables | report MODEL. Errors are one line."""
+"""What the Makefile calls: python -m nla check | audit | scan | execute | report … MODEL. Errors are one line."""
 
 import argparse
 import sys
+from pathlib import Path
 
 
 def check(options):
@@ -49,6 +50,24 @@ def report(options):
     print(report(options.model))
 
 
+def execute(options):
+    """Run one notebook on MODEL."""
+    from nla.commands.execute import execute
+
+    return 0 if execute(options.notebook.absolute(), options.model, options.steps) else 1
+
+
+def series(options):
+    """Run all notebooks on MODEL that are not up to date, side by side."""
+    import signal
+
+    from nla.commands.series import series
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an interrupt: what runs is ended
+    stopped = series(options.model, options.steps, options.jobs)
+    return f"nla: stopped: {' '.join(stopped)}; run again, and the others are not run anew" if stopped else 0
+
+
 def new(options):
     """Begin a notebook: new 15_spectral_gap "How large is the gap?"."""
     import tomllib
@@ -76,7 +95,7 @@ def costs(options):
 def main():
     parser = argparse.ArgumentParser(prog="python -m nla", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, audit, scan, tables, report):
+    for command in (check, audit, scan, series, execute, tables, report):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.add_argument("model")
         sub.add_argument("--steps", default="all", help="all, log, k for every k-th, or a,b,c")
@@ -84,6 +103,10 @@ def main():
             where = sub.add_mutually_exclusive_group()
             where.add_argument("--scheduler", help="address of a Dask scheduler, such as tcp://host:8786")
             where.add_argument("--workers", type=int, help="so many processes on this machine instead of one")
+        if command is execute:
+            sub.add_argument("notebook", type=Path)
+        if command is series:
+            sub.add_argument("--jobs", type=int, help="so many at once; by default as cores and memory allow")
         sub.set_defaults(run=command)
     sub = commands.add_parser("costs", help=costs.__doc__, description=costs.__doc__)
     sub.set_defaults(run=costs)

@@ -1,5 +1,6 @@
 """What the matrices of a running model read: covariances of their inputs over a text, beside their singular vectors."""
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -80,6 +81,22 @@ class Inputs:
         """Covariance matrix, (n, n)."""
         return self.second - torch.outer(self.mean, self.mean)
 
+    @cached_property
+    def root(self):
+        """S with S S^T = E x x^T, (n, n)."""
+        return _root(self.second)
+
+    @cached_property
+    def centred_root(self):
+        """S with S S^T the covariance matrix, (n, n)."""
+        return _root(self.centred)
+
+
+def _root(C):
+    with spectra.one_thread():
+        values, vectors = torch.linalg.eigh(C)
+    return vectors * values.clamp_min(0).sqrt()
+
 
 def kinds_of(model):
     """The kinds of matrices that the layers of a running model have, in order."""
@@ -120,35 +137,45 @@ def covariances(model, windows, layers=None, at_once=16, memory=2e9):
 
 @torch.no_grad()
 def moments(model, windows, modules, at_once=16):
-    """`Inputs` of each of `modules` of a running model is given on `windows` of token ids, (n, length).
+    """`Inputs` of each of `modules` of a running model is given on `windows` of token ids, (n, length)."""
+    with summing(modules) as found:
+        for part in windows.split(at_once):
+            model(part.to(model.device), use_cache=False)
+    return found()
 
-    Modules that are given the same tensor, one after the other, share one sum.
+
+@contextmanager
+def summing(modules, dtype=torch.float64):
+    """Sum up what `modules` are given in the block; yields a function that returns their `Inputs`, in order.
+
+    Modules that are given the same tensor, one after the other, share one sum. Products within a batch are of `dtype`.
     """
     modules, sums, source, last = list(modules), {}, {}, {"x": None}
 
     def hook(module, args):
         if args[0] is not last["x"]:
             last.update(x=args[0], module=module)
-            x = args[0].detach().flatten(0, -2).double()
+            x = args[0].detach().flatten(0, -2).to(dtype)
             if module not in sums:
-                sums[module] = x.new_zeros(x.shape[1] + 2, x.shape[1]), [0]
+                sums[module] = x.new_zeros(x.shape[1] + 2, x.shape[1], dtype=torch.float64), [0]
             total, count = sums[module]
-            total[:-2].addmm_(x.T, x)
-            total[-2] += x.sum(0)
-            total[-1] += x.abs().sum(0)
+            total[:-2] += x.T @ x
+            total[-2] += x.sum(0, dtype=torch.float64)
+            total[-1] += x.abs().sum(0, dtype=torch.float64)
             count[0] += len(x)
         source[module] = last["module"]
 
+    def found():
+        means = {module: (total / count[0], count[0]) for module, (total, count) in sums.items()}
+        inputs = {module: Inputs(mean[:-2], mean[-2], mean[-1], count) for module, (mean, count) in means.items()}
+        return [inputs[source[module]] for module in modules]
+
     hooks = [module.register_forward_pre_hook(hook) for module in set(modules)]
     try:
-        for part in windows.split(at_once):
-            model(part.to(model.device), use_cache=False)
+        yield found
     finally:
         for hook in hooks:
             hook.remove()
-    found = {module: (total / count[0], count[0]) for module, (total, count) in sums.items()}
-    found = {module: Inputs(mean[:-2], mean[-2], mean[-1], count) for module, (mean, count) in found.items()}
-    return [found[source[module]] for module in modules]
 
 
 def overlap(matrix, covariance):

@@ -2,10 +2,11 @@
 
 import copy
 
+import numpy as np
 import pandas as pd
 import torch
 
-from nla import surgery
+from nla import language, surgery
 from nla.demo import answers, docstrings, stages
 from nla.recipes import Recipe
 
@@ -51,12 +52,31 @@ def tune(model, examples, recipe=SHORT, seed=0):
 @torch.no_grad()
 def answer_losses(model, examples):
     """Loss on each answer of [(prompt, answer)] over the mean number of tokens, (n,): their mean is nats per token."""
-    parts = [answers.logprobs(model, examples[i : i + 64]) for i in range(0, len(examples), 64)]
+    order = sorted(range(len(examples)), key=lambda i: sum(map(len, examples[i])))  # of like length, for less padding
+    parts = [answers.logprobs(model, [examples[j] for j in order[i : i + 32]]) for i in range(0, len(order), 32)]
     total, count = (torch.cat(part).double() for part in zip(*parts, strict=True))
-    return (-total / count.mean()).cpu().numpy()
+    return (-total / count.mean())[np.argsort(order)].cpu().numpy()
 
 
-def before_and_after(model, examples, part=-1, recipe=SHORT, seed=0):
+def by_stage(checkpoints, examples, kinds=None):
+    """What it costs on answers, at each stage, to take out the smallest tenth of one kind: stage, kind, rise, error."""
+    found = []
+    for checkpoint in checkpoints:
+        model = language.fast_attention(language.language_model(checkpoint))
+        rises = surgery.deciles(model, {"rise": lambda each: answer_losses(each, examples)}, kinds, [-1])
+        rises.insert(0, "stage", checkpoint.stage)
+        found.append(rises.rename(columns={"rise_error": "error"})[["stage", "kind", "rise", "error"]])
+    return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def tables(model, examples, chain):
+    """{"later": `by_stage` of a chain on half of the examples, "around", "tuned": `before_and_after` up to `MOST`}."""
+    short = sum(p.numel() for p in model.parameters() if p.ndim > 1) < MOST
+    around, tuned = before_and_after(model, examples) if short else ({}, pd.DataFrame())
+    return {"later": by_stage(chain, examples[::2]), "around": pd.DataFrame([around]), "tuned": tuned}
+
+
+def before_and_after(model, examples, part=-1, recipe=SHORT, seed=0, kinds=None):
     """What it costs to take out a part of the singular values of one kind before fine-tuning, and what after it.
 
     Every fine-tuning is the same: same batches, same order. Dropout, where the model has any, is seeded.
@@ -69,6 +89,8 @@ def before_and_after(model, examples, part=-1, recipe=SHORT, seed=0):
         (prompt, answer) ids; trained on the first `TRAINED`, evaluated on the rest.
     part : int
         See `surgery.without`.
+    kinds : iterable, optional
+        By default all within the layers.
 
     Returns
     -------
@@ -92,7 +114,7 @@ def before_and_after(model, examples, part=-1, recipe=SHORT, seed=0):
     after, rows = tuned(copy.deepcopy(model)), []
     whole = measured(after)
     states = {"untuned": model, "after": after}
-    cuts = {taken: surgery.deciles(each, {"rise": measured}, None, [part]) for taken, each in states.items()}
+    cuts = {taken: surgery.deciles(each, {"rise": measured}, kinds, [part]) for taken, each in states.items()}
     layout = surgery.in_memory(model)
     for kind in cuts["after"].kind:
         for taken, table in cuts.items():

@@ -13,17 +13,19 @@ import re
 import shutil
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
 from nla.listing import ask, digest, endpoint, tree, weight_files
-from nla.patience import Mismatch, explain, lost, patiently
+from nla.patience import Mismatch, Wait, Waited, explain, locked, lost, newest, patiently
 from nla.weights import CheckpointError, read_json
 
 IDLE = 600  # seconds after which a checkpoint on this disk counts as left behind by whoever fetched it
+SILENCE = 30  # times HF_HUB_DOWNLOAD_TIMEOUT in which no byte comes: a download that stands still
 COMMIT = "[0-9a-f]" * 40
 _ours = set()  # folders that this process used, and may evict
 
@@ -38,14 +40,16 @@ def held(checkpoint, wanted=None):
     if checkpoint.repo is None:
         yield checkpoint.folder
         return
-    checkpoint.folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(checkpoint.folder):
+    place = checkpoint.folder
+    place.parent.mkdir(parents=True, exist_ok=True)
+    what = f"another process that fetches or reads {checkpoint.repo}@{checkpoint.revision}"
+    with locked(_lock(place), what, lambda: newest(place, place.with_suffix(".partial"))):
         _fetch(checkpoint, [f for f in to_fetch(checkpoint) if wanted is None or f.name in wanted])
         try:
-            yield checkpoint.folder
+            yield place
         except CheckpointError as error:
             name = f"{checkpoint.repo}@{checkpoint.revision}"
-            raise CheckpointError(str(error).replace(str(checkpoint.folder), name)) from None
+            raise CheckpointError(str(error).replace(str(place), name)) from None
 
 
 def fetch(checkpoint):
@@ -75,15 +79,20 @@ def one_by_one(checkpoint):
 
 def ahead(checkpoint):
     """Start to fetch `checkpoint` in the background; the Future tells when it is there, or why not."""
+    return _begun(lambda: fetch(checkpoint))
+
+
+def _begun(call):
+    """Future of `call()` in a thread that nobody has to wait for: an interrupted scan does not, for gigabytes."""
     future = Future()
 
     def run():
         try:
-            future.set_result(fetch(checkpoint))
-        except Exception as error:
-            future.set_exception(error)
+            future.set_result(call())
+        except BaseException as error:  # also the panic of a library in Rust, or the future would never be done
+            future.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
 
-    threading.Thread(target=run, daemon=True).start()  # daemon: an interrupted scan does not wait for gigabytes
+    threading.Thread(target=run, daemon=True).start()
     return future
 
 
@@ -107,6 +116,7 @@ def _fetch(checkpoint, wanted):
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed, or it would hold the lock
     if wanted:
         place.mkdir(parents=True, exist_ok=True)
+        own = partial / uuid4().hex[:8]  # a download that was given up may still write
         try:
             for file in wanted:
                 if not _link(checkpoint, file):
@@ -116,7 +126,7 @@ def _fetch(checkpoint, wanted):
                         explain(name, OSError(errno.ENOSPC, need), place)
                     if lost():  # one small question first: the client alone would spend half a minute finding out
                         patiently(name, lambda: ask(f"models/{checkpoint.repo}/refs"))
-                    patiently(f"{name}: {file.name}", lambda file=file: _download(checkpoint, file, partial))
+                    patiently(f"{name}: {file.name}", lambda file=file: _download(checkpoint, file, own))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             with suppress(OSError):  # only an empty folder goes
@@ -128,16 +138,34 @@ def _fetch(checkpoint, wanted):
 
 
 def _download(checkpoint, file, partial):
-    """Fetch one file beside its place, and move it there when its hash is right."""
-    from huggingface_hub import hf_hub_download
+    """Fetch one file beside its place, and move it there when its hash is right.
+
+    Nothing of the client's own ends a Xet transfer that stands still: it is left to itself, and the next try, in a
+    folder of its own, does without Xet.
+    """
+    from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.utils import tqdm
 
     class Silent(tqdm):
+        moved = time.time()
+
         def __init__(self, *args, **kwargs):
             super().__init__(*args, **{**kwargs, "disable": True})
 
+        def update(self, n=1):
+            Silent.moved = time.time()
+
+    partial = partial / ("plain" if constants.HF_HUB_DISABLE_XET else "xet")
     where = {"local_dir": partial, "cache_dir": partial, "endpoint": endpoint(), "tqdm_class": Silent}
-    path = hf_hub_download(checkpoint.repo, file.name, revision=checkpoint.commit, **where)
+    coming = _begun(lambda: hf_hub_download(checkpoint.repo, file.name, revision=checkpoint.commit, **where))
+    waiting = Wait(SILENCE * constants.HF_HUB_DOWNLOAD_TIMEOUT, "HF_HUB_DOWNLOAD_TIMEOUT")
+    while not wait([coming], timeout=waiting.most / 30).done:
+        try:
+            waiting.goes_on(f"the next bytes of {file.name}", Silent.moved)
+        except Waited as error:
+            constants.HF_HUB_DISABLE_XET = True
+            raise TimeoutError(str(error)) from None
+    path = coming.result()
     if digest(path, file.digest) != file.digest:
         os.unlink(path)
         raise Mismatch("its bytes are not those that the Hub announces")
@@ -170,7 +198,7 @@ def evict(ladder, keep):
     for place in [p for p in list(_ours) if p.parent in parents and p not in keep]:
         _ours.discard(place)
         if not keeping() and not (place / ".keep").exists():
-            with suppress(Timeout, OSError), _lock(place, timeout=0):
+            with suppress(Timeout, OSError), FileLock(_lock(place), timeout=0):
                 for path in (place, place.with_suffix(".partial")):
                     shutil.rmtree(path, ignore_errors=True)
 
@@ -183,8 +211,8 @@ def adopt(ladder):
                 _ours.add(path.with_suffix(""))
 
 
-def _lock(place, timeout=-1):
-    return FileLock(place.with_suffix(".lock"), timeout=timeout)
+def _lock(place):
+    return place.with_suffix(".lock")
 
 
 def keeping():

@@ -2,9 +2,9 @@
 
 import sys
 from contextlib import suppress
+from threading import Lock
 
 import pandas as pd
-from filelock import FileLock
 
 from nla import hub, listing, measuring, models, store
 from nla.matrices import Weights
@@ -29,6 +29,7 @@ class Job:
         self.first = {}  # content -> the first checkpoint known to have it, and tables
         self.copies = set()
         self.shared, self.asked, self.coming, self.contents = {}, set(), {}, {}
+        self.turn = Lock()  # of those who look at `coming` and then change it
         self.cores = cores or measuring.cores()  # those that are ours
         self.workers = workers or self.cores
 
@@ -90,18 +91,26 @@ class Job:
             file=sys.stderr,
         )
 
-    def table(self, checkpoint, patience, after):
-        """(rows, notes) of one checkpoint, computed under its lock unless another process was faster."""
-        with self.lock(checkpoint, patience):
-            stored, copied, left = self.begin(checkpoint)
-            got = self.measured(checkpoint, left, after) if left else None
-            return self.finish(checkpoint, stored, copied, left, got)
+    def table(self, checkpoint, after):
+        """(rows, notes) of one checkpoint, which is locked; computed unless another process was faster."""
+        stored, copied, left = self.begin(checkpoint)
+        got = self.measured(checkpoint, left, after, lambda: self.alive(checkpoint)) if left else None
+        return self.finish(checkpoint, stored, copied, left, got)
 
-    def lock(self, checkpoint, patience):
-        """Held by whoever makes the tables of `checkpoint`; waits `patience` seconds for it, -1 for ever."""
+    def lock(self, checkpoint):
+        """Where the lock is that whoever makes the tables of `checkpoint` holds."""
         path = store.build(self.slug) / "locks" / f"{models.slug(checkpoint.revision)}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(path, timeout=patience)
+        return path
+
+    def alive(self, checkpoint):
+        """A sign of life for those who wait for `lock`."""
+        self.lock(checkpoint).with_suffix(".alive").touch()
+
+    def seen(self, checkpoint):
+        """When there was one."""
+        path = self.lock(checkpoint).with_suffix(".alive")
+        return path.stat().st_mtime if path.exists() else 0.0
 
     def begin(self, checkpoint, twins=True):
         """({measure: (rows, notes)} on disk, the same copied from a twin, measures that are left to compute)."""
@@ -111,14 +120,14 @@ class Job:
         copied = self._copied(checkpoint, self._notes(checkpoint), missing) if missing and twins else {}
         return stored, copied, [m for m in missing if m not in copied]
 
-    def measured(self, checkpoint, measures, after):
-        """(frames of `measures`, notes, which neighbours were asked for), computed in this process."""
+    def measured(self, checkpoint, measures, after, alive):
+        """(frames of `measures`, notes, neighbours that were asked for), computed here; `alive()` after each matrix."""
         notes = self._notes(checkpoint)
         ends = {self.ladder[0], self.ladder[-1]}  # stay open through the scan; the previous one until the next
         self.shared = {c: w for c, w in self.shared.items() if c in ends or not isinstance(w, Weights)}
         with self._opened(checkpoint) as weights:
             self.fetch_ahead(after)
-            rows, entries = measuring.rows(weights, measures, self.kinds, self.layers, self.workers, self.cores)
+            rows, entries = measuring.rows(weights, measures, self.kinds, self.layers, self.workers, self.cores, alive)
         self.asked |= weights.asked
         notes |= {} if self.kinds or self.layers else {"entries": entries}
         return [pd.DataFrame([row | got[m] for row, got in rows if m in got]) for m in measures], notes, weights.asked
@@ -200,8 +209,10 @@ class Job:
         beside = [next(models.neighbours(self.ladder, checkpoint, which), None) for which in self.asked]
         if not self.counts["done"]:  # not known yet whether they are asked
             beside += [self.ladder[0], self.ladder[-1]]
-        hub.evict(self.ladder, keep=[checkpoint, *(c for c in beside if c), *self.coming])
-        future = self.coming.pop(checkpoint, None)
+        with self.turn:
+            coming = list(self.coming)
+            future = self.coming.pop(checkpoint, None)
+        hub.evict(self.ladder, keep=[checkpoint, *(c for c in beside if c), *coming])
         try:
             if future:
                 future.result()
@@ -212,14 +223,15 @@ class Job:
 
     def fetch_ahead(self, after):
         """Let the next checkpoint that will be opened come while this one is measured."""
-        if any(not future.done() for future in list(self.coming.values())):
-            return
-        for c in after:
-            if c.repo and c not in self.copies:
-                allowance, more = hub.allowance(), sum(f.size for f in hub.to_fetch(c))
-                if more and (allowance is None or hub.used(self.ladder) + more <= allowance):
-                    self.coming[c] = hub.ahead(c)
+        with self.turn:
+            if any(not future.done() for future in self.coming.values()):
                 return
+            for c in after:
+                if c.repo and c not in self.copies:
+                    allowance, more = hub.allowance(), sum(f.size for f in hub.to_fetch(c))
+                    if more and (allowance is None or hub.used(self.ladder) + more <= allowance):
+                        self.coming[c] = hub.ahead(c)
+                    return
 
 
 def _pure(measure):

@@ -81,6 +81,10 @@ class Layout:
         there = (p for p in self.family.prefixes if any(name.startswith(p + stem) for name in self.tensors))
         return next(there, self.family.prefixes[0])
 
+    def layer_name(self, layer):
+        """Name in the model of the module that is this layer."""
+        return (self._prefix + self.family.layer.format(layer)).removesuffix(".")
+
     def _name(self, modules, layer, suffixes):
         """The first tensor that is there of those that `modules` and `suffixes` may mean, or else the usual one."""
         place = self._prefix + (self.family.layer.format(layer) if layer >= 0 else "")

@@ -13,10 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock
-
 from nla import weights
-from nla.patience import NotThere, Unavailable, patiently
+from nla.patience import NotThere, Unavailable, locked, patiently
 from nla.weights import FORMATS, CheckpointError, read_json
 
 File = namedtuple("File", "name size digest")  # digest: SHA-256 of an LFS file, else the git blob id
@@ -188,6 +186,6 @@ def digest(path, like="0" * 64):
 def _save(path, value):
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
-    with FileLock(path.parent / "lists.lock"):
+    with locked(path.parent / "lists.lock", f"another process that writes {path}"):
         partial.write_text(json.dumps(value), encoding="utf-8")
         os.replace(partial, path)

@@ -18,8 +18,11 @@ from nla.weights import CheckpointError
 KEYS = ["model", "revision", "step", "stage", "layer", "kind", "rows", "cols", "duplicate_of", "finite"]
 
 
-def rows(weights, measures, kinds, layers, workers, available):
-    """([(what identifies the matrix, {measure: its dict})], hash of the entries) of matrices of `weights`, in order."""
+def rows(weights, measures, kinds, layers, workers, available, alive=lambda: None):
+    """([(what identifies the matrix, {measure: its dict})], hash of the entries) of matrices of `weights`, in order.
+
+    `alive()` is called, in some thread, after each of them.
+    """
     tasks = weights.index(kinds, layers)
     workers = max(1, min(workers, len(tasks)))
     weights.stacks = Stacks(weights, tasks) if torch.device(weights.device).type != "cpu" else None
@@ -27,6 +30,8 @@ def rows(weights, measures, kinds, layers, workers, available):
         # Embeddings first: they are the largest, and the small ones fill the gaps at the end. File by file, though.
         order = sorted(tasks, key=lambda t: (weights.place(*t), t[1] >= 0))
         futures = {t: pool.submit(_measure, weights, *t, measures) for t in order}
+        for future in futures.values():
+            future.add_done_callback(lambda _: alive())
         try:
             found = [futures[t].result() for t in tasks]
         except BaseException:

@@ -1,13 +1,18 @@
 """Trying again where that may help, and one line where it cannot: what the Hub's client leaves to its caller.
 
 The client retries dropped connections and 429 within one download, but not an answer 503 to it nor anything about the
-list of revisions, and it takes any bytes of the right number.
+list of revisions, and it takes any bytes of the right number. And nothing is waited for in silence, or for ever.
 """
 
 import errno
 import itertools
+import os
 import re
+import sys
 import time
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
 
 from nla.weights import CheckpointError
 
@@ -15,6 +20,7 @@ DELAYS = (1, 2, 4, 8, 16, 32)  # seconds
 BRIEF = 2  # how many of them where little hope is left
 LONGEST = 300  # seconds to wait if the Hub asks for it: its limits count over five minutes
 LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+SAID = 5  # seconds after which it is said what is waited for; again after twice that time, and so on
 _contact = {"made": False, "lost": False}  # whether the Hub ever answered; whether all tries of the last call failed
 
 
@@ -28,6 +34,86 @@ class Unavailable(CheckpointError):
 
 class Mismatch(OSError):
     """What arrived is not what was announced."""
+
+
+class Waited(Unavailable):
+    """Nothing came of a wait, and no sign of life, for as long as `limit` says."""
+
+
+class Wait:
+    """A wait for something that may never come: it says so now and then, and ends.
+
+    Parameters
+    ----------
+    most, setting : float and str, optional
+        Seconds without a sign of life after which it ends, and what sets them: `limit` and NLA_WAIT.
+    """
+
+    def __init__(self, most=None, setting="NLA_WAIT"):
+        self.most, self.setting = limit() if most is None else most, setting
+        self.over()
+
+    def over(self):
+        """It came; the next wait begins here."""
+        self.seen, self.saying = time.time(), SAID
+
+    def goes_on(self, what, seen=0.0):
+        """Once for each look that found nothing; `seen` is when there was a sign of life of what is waited for.
+
+        Raises
+        ------
+        Waited
+            In one line, when there was none for too long.
+        """
+        from tqdm import tqdm
+
+        if seen > self.seen:
+            self.over()
+            self.seen = seen
+        passed = time.time() - self.seen
+        if passed >= self.most:
+            raise Waited(f"waited {self.most:g} s for {what}, in vain; {self.setting} sets how long")
+        if passed >= self.saying:
+            self.saying = 2 * passed
+            line = f"waiting for {what}: {passed:.0f} s, at most {self.most:g} ({self.setting})"
+            tqdm.write(line, file=sys.stderr)
+
+
+def limit():
+    """Seconds without a sign of life after which nothing is waited for any more: NLA_WAIT, or an hour."""
+    said = os.environ.get("NLA_WAIT") or "1h"
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+) *([smhd]?)", said.lower())
+    if not match:
+        raise ValueError(f"NLA_WAIT is {said!r}, not a time such as 600, 90s, 20m, 12h or 2d")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+@contextmanager
+def locked(path, what, seen=lambda: 0.0):
+    """Hold the lock at `path`, waiting for whoever has it; `seen()` is when there was a sign of life of them."""
+    lock, wait = FileLock(path), Wait()
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=min(SAID, wait.most))
+        except Timeout:
+            wait.goes_on(what, seen())
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def newest(*places):
+    """When a file was last written in these folders; 0 if there is none."""
+    found = [0.0]
+    for place in places:
+        for folder, _, names in os.walk(place):
+            for name in names:
+                try:
+                    found.append(os.lstat(os.path.join(folder, name)).st_mtime)
+                except OSError:  # gone meanwhile
+                    continue
+    return max(found)
 
 
 def patiently(what, call):

@@ -4,12 +4,13 @@ import os
 import warnings
 
 import pandas as pd
-from filelock import Timeout
+from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from nla import cluster, hub, models
 from nla.job import Job
 from nla.measuring import KEYS
+from nla.patience import Waited, locked
 from nla.weights import CheckpointError
 
 
@@ -110,14 +111,28 @@ def scan(
 def _here(job, left):
     """(checkpoint, its rows and notes, or why there are none) of all of `left`, measured in this process."""
     busy = []
-    for patience in (0, -1):  # first whatever is free, then wait for those another process has in hand
-        for place, checkpoint in enumerate(busy if patience else left):
-            try:
-                yield checkpoint, job.table(checkpoint, patience, after=[] if patience else left[place + 1 :])
-            except Timeout:
-                busy.append(checkpoint)
-            except CheckpointError as error:
-                yield checkpoint, error
+    for place, checkpoint in enumerate(left):  # first whatever is free, then what another process has in hand
+        try:
+            with FileLock(job.lock(checkpoint), timeout=0):
+                result = _table(job, checkpoint, left[place + 1 :])
+            yield checkpoint, result
+        except Timeout:
+            busy.append(checkpoint)
+    for checkpoint in busy:
+        try:
+            what = f"another run that measures {checkpoint.model} {checkpoint.revision}"
+            with locked(job.lock(checkpoint), what, lambda c=checkpoint: job.seen(c)):
+                result = _table(job, checkpoint, [])
+        except Waited as error:
+            result = error
+        yield checkpoint, result
+
+
+def _table(job, checkpoint, after):
+    try:
+        return job.table(checkpoint, after)
+    except CheckpointError as error:
+        return error
 
 
 def _why(error):

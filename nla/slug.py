@@ -1,7 +1,9 @@
-"""MODEL as the name of a folder; also run by make as a script, before there is an environment to import nla in."""
+"""MODEL as a folder's name, and where such folders are; also run by make as a script, before nla can be imported."""
 
 import hashlib
+import os
 import sys
+from pathlib import Path
 
 LONGEST = 160  # characters; file systems allow 255 bytes, and names of files are made of it
 
@@ -12,6 +14,17 @@ def slug(model):
     if len(name) <= LONGEST:
         return name
     return f"{name[: LONGEST - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def root():
+    """The checkout this package is installed from, or else the working directory."""
+    checkout = Path(__file__).parent.parent
+    return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+
+
+def build(slug):
+    """Folder for all that is derived from one MODEL; the environment variable NLA_BUILD moves it."""
+    return Path(os.environ.get("NLA_BUILD") or root() / "build") / slug
 
 
 if __name__ == "__main__":

@@ -13,18 +13,10 @@ from types import CodeType, FunctionType, ModuleType
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nla.slug import build, root as root
+
 HERE = Path(__file__).parent
 CORE = ("families", "layout", "matrix", "matrices", "spectra", "pairs", "weights")  # under every measure
-
-
-def root():
-    """The checkout this package is installed from, or else the working directory."""
-    return HERE.parent if (HERE.parent / "notebooks").is_dir() else Path.cwd()
-
-
-def build(slug):
-    """Folder for all that is derived from one MODEL; the environment variable NLA_BUILD moves it."""
-    return Path(os.environ.get("NLA_BUILD") or root() / "build") / slug
 
 
 def name_of(measure):

@@ -9,6 +9,7 @@ from threading import Lock
 
 from nla import hub, listing, models, store
 from nla.job import Job
+from nla.patience import SAID
 
 _jobs, _opening, _turn = {}, Lock(), Lock()  # the run in hand, and who measures
 
@@ -17,13 +18,25 @@ def measured(run, place, measures, known):
     """In a worker: what `Job.measured` returns for the checkpoint at this place of the ladder."""
     if any(fingerprint and store.fingerprint(m) != fingerprint for m, fingerprint in zip(measures, known, strict=True)):
         raise RuntimeError("a worker of the cluster has another version of nla")
+    from distributed import get_worker
+
     job = _side(run, measures)
     checkpoint = job.ladder[place]
     job.fetch_ahead([checkpoint])
-    if checkpoint in job.coming:
-        wait([job.coming[checkpoint]])  # whether it came will be seen in a moment
-    with _turn:
-        return job.measured(checkpoint, measures, after=())
+    worker = get_worker()
+
+    def alive():
+        worker.log_event(run[0], place)
+
+    coming = job.coming.get(checkpoint)
+    while coming and not wait([coming], timeout=SAID).done:  # whether it came will be seen in a moment
+        alive()
+    while not _turn.acquire(timeout=SAID):  # if who has it is dead, its own signs of life are missed
+        alive()
+    try:
+        return job.measured(checkpoint, measures, (), alive)
+    finally:
+        _turn.release()
 
 
 def _side(run, measures):

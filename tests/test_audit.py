@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 from safetensors.torch import load_file, save_file
@@ -10,6 +9,7 @@ from safetensors.torch import load_file, save_file
 import nla
 from nla import ladders
 from tests.conftest import branches, moving
+from tests.helpers import forks
 
 
 def weights(name, **more):
@@ -114,7 +114,7 @@ def test_after_a_scan_files_that_differ_in_buffers_alone(hub, ladder, where):
 
 def test_command_line(acme, tmp_path):
     env = os.environ | {"HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path)}
-    command = [sys.executable, "-m", "nla", "audit", "acme/tiny"]
+    command = [forks.python(), "-m", "nla", "audit", "acme/tiny"]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert done.returncode == 0 and done.stdout.startswith("acme/tiny: 4 revisions, 3 ok, 1 duplicate\n"), done
     assert done.stdout.splitlines()[2].split() == ["1", "step1", "duplicate", "step0", "83112"]

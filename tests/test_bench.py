@@ -11,13 +11,14 @@ import pytest
 from nla import store
 from tests import bench
 from tests.bench import __main__ as runner, synthetic, timing
+from tests.helpers import forks
 
-OFFLINE = ("growth", "import", "limit", "seed")  # the others make an environment, or start many processes
+OFFLINE = ("growth", "import", "limit", "low_rank", "seed")  # the others make an environment, or start many processes
 
 
 def test_items_run_without_network(tmp_path):
     environment = os.environ | {"BENCH": "tiny", "NLA_BUILD": str(tmp_path), "OMP_NUM_THREADS": "2"}
-    command = [sys.executable, "-m", "tests.bench", *OFFLINE]
+    command = [forks.python(), "-m", "tests.bench", *OFFLINE]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=store.root())
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((tmp_path / "bench.json").read_text())

@@ -1,17 +1,19 @@
 """A scan by a real cluster of processes on this machine: the same numbers, whatever happens to a process."""
 
+import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
 
 import pandas as pd
 import pytest
+from filelock import FileLock
 
 import nla
-from nla import cluster, store, worker_side
+from nla import cluster, patience, worker_side, workers
+from nla.__main__ import main
 from nla.job import Job
 from tests.conftest import branches, moving, on_disk
 from tests.test_make import make
@@ -19,18 +21,35 @@ from tests.test_make import make
 distributed = pytest.importorskip("distributed", reason="Dask is an optional extra: pip install distributed")
 
 
+pytestmark = pytest.mark.xdist_group("cluster")  # whose processes are forked from one, once
+
+
 def processes(count):
+    """A cluster whose processes have this one's environment as it is now."""
     options = {"threads_per_worker": 2, "memory_limit": 0, "dashboard_address": None, "silence_logs": "CRITICAL"}
-    return distributed.LocalCluster(n_workers=count, **options)
+    return distributed.LocalCluster(n_workers=count, env=dict(os.environ), **options)
 
 
-@pytest.fixture(autouse=True)
-def impatient():
-    """A checkpoint is given up when the second process has died with it, in company and then alone."""
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """Processes are forked from one that has imported all they need.
+
+    A checkpoint is given up when the second one has died with it, in company and then alone.
+    """
     import dask
 
-    with dask.config.set({"distributed.scheduler.allowed-failures": 1}):
+    method = {"distributed.worker.multiprocessing-method": "forkserver"}
+    with dask.config.set({"distributed.scheduler.allowed-failures": 1, **method}):
+        distributed.utils.get_mp_context()  # which sets what is imported there
+        multiprocessing.set_forkserver_preload(["distributed", "nla.worker_side", "nla.measures", "tests.test_cluster"])
         yield
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Waits that are said at once, and end after two seconds."""
+    monkeypatch.setenv("NLA_WAIT", "2s")
+    monkeypatch.setattr(patience, "SAID", 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +142,75 @@ def test_when_the_only_worker_dies_the_next_one_goes_on(ladder):
     assert set(table.step) == {0, 1, 100} and "ends every process" in table.attrs["summary"]["failed"]["step20"]
 
 
+def test_a_worker_that_takes_long_to_start_again_is_not_given_up(ladder):
+    """As on a busy machine, where that takes longer than a cluster of Dask has patience."""
+    import dask
+
+    with dask.config.set({"distributed.deploy.lost-worker-timeout": "1ms"}):
+        test_when_the_only_worker_dies_the_next_one_goes_on(ladder)
+
+
+def test_a_worker_that_was_given_up_is_replaced(ladder, same):
+    with processes(1) as local:
+        local.sync(local.workers[0].close)
+        same(nla.scan(str(ladder), moving, scheduler=local))
+
+
+def one_line(error):
+    return "\n" not in str(error.value) and "NLA_WAIT" in str(error.value)
+
+
+def test_a_cluster_without_workers_is_said_and_not_waited_for_in_vain(ladder, hasty, capsys):
+    with processes(0) as local:
+        with pytest.raises(ConnectionError, match="waited 2 s for workers of the Dask cluster") as error:
+            nla.scan(str(ladder), moving, scheduler=local.scheduler_address)
+    said = [line for line in capsys.readouterr().err.splitlines() if "waiting for workers of the Dask cluster" in line]
+    assert one_line(error) and 2 <= len(said) <= 5  # now and then, ever less often
+
+
+def test_a_scheduler_that_does_not_answer(monkeypatch, hasty):
+    class Deaf:
+        def nthreads(self, callback_timeout):
+            time.sleep(callback_timeout)
+            raise TimeoutError
+
+    with pytest.raises(ConnectionError, match="an answer of the Dask scheduler") as error:
+        workers.there(Deaf())
+    assert one_line(error)
+
+
+def freezing(matrix):
+    if matrix.step == 20:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return {"again": matrix.step}
+
+
+def test_a_worker_that_shows_no_sign_of_life_is_left_alone(ladder, hasty, monkeypatch):
+    monkeypatch.setenv("NLA_WAIT", "4s")  # which the other one, on a busy machine, needs to show some
+    with processes(2) as local:
+        before = {process.pid for process in local.workers.values()}
+        with pytest.warns(UserWarning, match="step20 left out: .* no sign of life of tcp://"):
+            table = nla.scan(str(ladder), freezing, scheduler=local.scheduler_address)
+        for process in before:
+            os.kill(process, signal.SIGKILL)
+    assert set(table.step) == {0, 1, 100}
+
+
+def test_signs_of_life_count_and_silence_too(ladder, scheduler, hasty, monkeypatch):
+    """A worker says so after each matrix; one that was silent for too long is given nothing any more."""
+    job = Job(str(ladder), [moving], None, None, "cpu", 1, False, nla.checkpoints(str(ladder)))
+    before = time.time()
+    nla.scan(str(ladder), moving, steps=[0], scheduler=scheduler)
+    assert before - 1 < job.seen(job.ladder[0]) < time.time() + 1
+    round = cluster._Round(job, None, None, job.ladder)
+    for checkpoint, worker in zip(job.ladder, "aabb", strict=True):
+        round.hand[checkpoint] = cluster.InHand(worker, None, (), None, since=before - 10)
+        if worker == "a":
+            job.alive(checkpoint)
+    monkeypatch.setattr(workers, "there", lambda client: {"a": 2, "b": 2})
+    assert round._there() == {"a": 2} and round.deaf == {"b": job.ladder[2]}
+
+
 def test_a_damaged_checkpoint_is_reported_while_the_others_finish(ladder, scheduler):
     os.truncate(ladder / "step20" / "model.safetensors", 4000)
     with pytest.warns(UserWarning, match="step20 left out"):
@@ -142,26 +230,31 @@ def test_a_measure_that_fails_on_one_checkpoint_or_on_all(ladder, scheduler):
     assert "in broken of" in caught.value.__notes__[0]
 
 
+@pytest.fixture
+def other(ladder):
+    """(Job, checkpoint step20) that another run has in hand: locked until the end of the test."""
+    job = Job(str(ladder), [moving], None, None, "cpu", 1, False, nla.checkpoints(str(ladder)))
+    with FileLock(job.lock(job.ladder[2])):
+        yield job, job.ladder[2]
+
+
 def test_what_another_run_has_in_hand_is_waited_for(ladder, scheduler, same):
     """step20 is locked for a second, as by another process, which then leaves it unfinished."""
     job = Job(str(ladder), [moving], None, None, "cpu", 1, False, nla.checkpoints(str(ladder)))
-    lock = job.lock(job.ladder[2], -1)
-    started, release = threading.Event(), threading.Event()
-
-    def other():
-        with lock:
-            started.set()
-            release.wait(30)
-
-    holder = threading.Thread(target=other)
-    holder.start()
-    started.wait()
-    timer = threading.Timer(1.5, release.set)
+    lock = FileLock(job.lock(job.ladder[2]), thread_local=False)
+    lock.acquire()
+    timer = threading.Timer(1.5, lock.release)
     timer.start()
     table = nla.scan(str(ladder), moving, scheduler=scheduler)
-    assert release.is_set()
-    holder.join()
+    assert not lock.is_locked
     same(table)
+
+
+@pytest.mark.parametrize("cluster", [True, False])
+def test_another_run_that_does_not_end_is_not_waited_for_for_ever(ladder, scheduler, cluster, other, hasty, capsys):
+    with pytest.warns(UserWarning, match="step20 left out: waited 2 s for another run that measures .*step20"):
+        table = nla.scan(str(ladder), moving, scheduler=scheduler if cluster else None)
+    assert set(table.step) == {0, 1, 100} and "waiting for another run" in capsys.readouterr().err
 
 
 def test_workers_fetch_from_the_hub_and_leave_nothing_behind(acme, original_ladder, same, tmp_path, monkeypatch):
@@ -176,12 +269,11 @@ def test_workers_fetch_from_the_hub_and_leave_nothing_behind(acme, original_ladd
     assert 3 <= acme.count("GET /lfs/") <= 5  # step1 is step0; two of the others may be fetched to compare with
 
 
-def test_a_scheduler_may_be_a_client_or_a_number(ladder, scheduler, tmp_path, monkeypatch):
+def test_a_scheduler_may_be_a_client_or_a_number(ladder, scheduler, monkeypatch, capsys):
     with distributed.Client(scheduler) as client:
         assert len(nla.scan(str(ladder), moving, steps=[0], scheduler=client)) == 14
-    command = [sys.executable, "-m", "nla", "scan", str(ladder), "--steps", "0,20", "--workers", "1"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=store.root())
-    assert done.returncode == 0 and done.stdout == "2 done, 0 reused, 0 duplicates, 0 failed\n", done.stderr
+    monkeypatch.setattr(sys, "argv", ["nla", "scan", str(ladder), "--steps", "0,20", "--workers", "1"])
+    assert main() == 0 and capsys.readouterr().out == "2 done, 0 reused, 0 duplicates, 0 failed\n"
 
 
 def test_no_scheduler_and_no_dask_are_one_line(ladder, monkeypatch):
@@ -209,8 +301,5 @@ def test_workers_walk_on_and_else_enter_the_longest_stretch():
 
 
 def test_make_hands_the_cluster_on(ladder):
-    for arguments, option in (
-        (["SCHEDULER=tcp://there:8786"], "--scheduler 'tcp://there:8786'"),
-        (["WORKERS=3"], "--workers '3'"),
-    ):
-        assert option in make("scan", "-n", f"MODEL={ladder}", *arguments).stdout
+    said = make("scan", "-n", f"MODEL={ladder}", "SCHEDULER=tcp://there:8786", "WORKERS=3").stdout
+    assert "--scheduler 'tcp://there:8786' --workers '3'" in said

@@ -3,7 +3,6 @@
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -15,6 +14,7 @@ import nla
 from nla import skeleton
 from nla.families import FAMILIES
 from tests import test_notebooks as shape
+from tests.helpers import forks
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -69,10 +69,10 @@ def test_a_notebook(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="is there already"):
         skeleton.new(slug, question, shape.ADDRESS, tmp_path)
     monkeypatch.setenv("TQDM_DISABLE", "1")
-    execute = ["jupyter", "nbconvert", "--log-level", "ERROR", "--to", "notebook", "--execute", "--inplace"]
+    execute = ["-m", "nbconvert", "--log-level", "ERROR", "--to", "notebook", "--execute", "--inplace"]
     options = ["--ExecutePreprocessor.record_timing=False", "--ExecutePreprocessor.kernel_name=python3"]
     monkeypatch.setenv("NLA_FIGURES", str(tmp_path / "figures"))
-    subprocess.run([Path(sys.executable).parent / execute[0], *execute[1:], *options, path], check=True)
+    subprocess.run([forks.python(), *execute, *options, path], check=True)
     notebook = nbformat.read(path, as_version=4)
     assert (
         notebook.cells[-1].source == "Back: [00 · Which checkpoints exist, and what is a matrix?](00_checkpoints.ipynb)"

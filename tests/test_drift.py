@@ -74,7 +74,7 @@ def test_blocks_of_rows_add_up():
     assert compare(*map(moved, weights))["distance"] == pytest.approx(np.linalg.norm(W - first), rel=1e-12)
     weights[0][[5, 4000]] = weights[1][[5, 4000]]
     rows, measured = decayed_rows(*map(moved, weights))
-    assert np.flatnonzero(rows).tolist() == [5, 4000] and measured == 1
+    assert np.flatnonzero(rows).tolist() == [5, 4000] and measured == pytest.approx(1)
 
 
 def test_decay_turns_nothing():
@@ -121,7 +121,7 @@ def test_floor_is_the_drift_that_rounding_alone_gives():
     error = (weights[0].double() - shaken) - (weights[1].double() - exact)
     found = nla.drift(moved(*weights, previous=weights[1]))
     assert found["drift_floor"] == pytest.approx(float(error.norm() / exact.norm()), rel=0.02)
-    assert found["update_floor"] == found["drift_floor"] == pytest.approx(2**0.5 * 2.07e-4, rel=0.02)
+    assert [found["update_floor"], found["drift_floor"]] == pytest.approx([2**0.5 * 2.07e-4] * 2, rel=0.02)
 
 
 def test_rand_distance_is_the_divergence_written_out():
@@ -133,7 +133,7 @@ def test_rand_distance_is_the_divergence_written_out():
     p, q = p / p.sum(), q / q.sum()
     middle = (p + q) / 2
     assert found == pytest.approx(np.sqrt((p @ np.log(p / middle) + q @ np.log(q / middle)) / 2), rel=1e-4)
-    assert found == nla.rand_distance(moved(W)) and found > 8 * random_rand_distance(40, 25)
+    assert found == pytest.approx(nla.rand_distance(moved(W))) and found > 8 * random_rand_distance(40, 25)
 
 
 @pytest.mark.parametrize("shape, draws", [((60, 60), 40), ((120, 30), 40), ((30, 120), 40), ((400, 400), 12)])
@@ -225,7 +225,7 @@ def test_angle_of_one_step_in_equilibrium():
     _, angle = recipe.noise_drift(np.sqrt(rate / (2 * recipe.weight_decay)), 500, 501)
     assert angle == pytest.approx(np.sqrt(2 * rate * recipe.weight_decay), rel=1e-3)
     distances, _ = recipe.noise_drift(0.1, 0, np.array([0, 1, 2]))  # nothing is learnt at rate 0
-    assert distances[:2].tolist() == [0, 0] and distances[2] > 0
+    assert distances[:2] == pytest.approx(0) and distances[2] > 0
 
 
 # Singular vectors
@@ -239,7 +239,7 @@ def test_singular_vectors_agree_with_scipy(shape):
     U_scipy, s_scipy, Vt_scipy = scipy.linalg.svd(W, full_matrices=False)
     assert U.shape == (shape[0], rank) and Vt.shape == (rank, shape[1])
     assert s == pytest.approx(s_scipy, rel=1e-8)
-    assert s == pytest.approx(matrix.singular_values, rel=1e-12)
+    assert s == pytest.approx(matrix.singular_values, rel=1e-9)
     assert U * s @ Vt == pytest.approx(W, abs=1e-10)
     for found, expected in ((U, U_scipy), (Vt.T, Vt_scipy.T)):
         assert found.T @ found == pytest.approx(np.eye(rank), abs=1e-8)
@@ -359,10 +359,10 @@ def test_random_drift_has_the_projection_and_the_residual_of_what_it_replaces():
 def test_scan_of_a_ladder(ladder):
     table = nla.scan(str(ladder), [nla.drift, nla.subspaces])
     steps = table.groupby("step")
-    assert (table[table.step <= 1].distance == 0).all() and (table[table.step <= 1].cosine == 1).all()
+    assert np.allclose(table[table.step <= 1].distance, 0) and np.allclose(table[table.step <= 1].cosine, 1)
     assert steps.update_steps.first().to_dict() == {0: 0, 1: 1, 20: 19, 100: 80}
     assert steps.update_norm.apply(lambda c: c.isna().all()).to_dict() == {0: True, 1: False, 20: False, 100: False}
-    assert (table[table.step == 1].update_norm == 0).all()
+    assert np.allclose(table[table.step == 1].update_norm, 0)
     assert table[table.step == 1].duplicate_of.eq("step0").all()
     row = table[(table.step == 100) & (table.kind == "key") & (table.layer == 1)].iloc[0]
     with nla.load(str(ladder), 20) as before, nla.load(str(ladder), 100) as now:
@@ -420,7 +420,7 @@ def test_drift_counts_from_the_first_checkpoint_that_can_be_read(ladder):
     with pytest.warns(UserWarning, match="step0 left out"):
         table = nla.scan(str(ladder), nla.drift)
     assert set(table.step) == {1, 20, 100} and (table.initial_step == 1).all()
-    assert (table[table.step == 1].distance == 0).all() and (table[table.step == 20].distance > 0).all()
+    assert np.allclose(table[table.step == 1].distance, 0) and (table[table.step == 20].distance > 0).all()
 
 
 def test_what_cannot_be_fetched_this_time_is_an_error_not_nan(ladder, monkeypatch):
@@ -444,7 +444,7 @@ def test_matrix_of_another_shape_is_not_compared():
 
 def test_one_checkpoint_has_no_drift_and_a_bare_matrix_nothing_to_drift_from(ladder):
     table = nla.scan(str(ladder / "step100"), [nla.drift, nla.subspaces])
-    assert (table.distance == 0).all() and (table.update_steps == 0).all()
+    assert np.allclose(table.distance, 0) and (table.update_steps == 0).all()
     assert np.concatenate(table.left_first.tolist()) == pytest.approx(1)
     bare = nla.Matrix("embed_in", -1, 0, gaussian(20, 30))
     found = nla.drift(bare) | nla.subspaces(bare)

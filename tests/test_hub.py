@@ -5,10 +5,11 @@ import os
 import subprocess
 import sys
 import textwrap
-import threading
 import time
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file, save, save_file
@@ -17,6 +18,7 @@ import nla
 from nla import hub as nla_hub, ladders, language, listing
 from nla.patience import NotThere, Unavailable
 from tests.conftest import branches, moving, on_disk, whole
+from tests.helpers import forks
 
 EMPTY = {"config.json": b"{}"}
 GET = "GET /lfs/acme/tiny/"
@@ -287,8 +289,9 @@ def test_another_upload_is_measured_again(acme, original_ladder, ladder):
     acme.add("acme/tiny", branches(original_ladder) | {"step20": ladder / "step20"})
     after = nla.scan("acme/tiny", moving)
     assert after.attrs["summary"]["done"] == 2  # step20, and step100 that was compared with it
-    assert (before.l1 == after.l1).groupby(after.step).all().to_dict() == {0: True, 1: True, 20: False, 100: True}
-    assert (after[after.step == 100].moved == 0).all() and (before[before.step == 100].moved > 0).all()
+    same = pd.Series(np.isclose(before.l1, after.l1)).groupby(after.step).all()
+    assert same.to_dict() == {0: True, 1: True, 20: False, 100: True}
+    assert np.allclose(after[after.step == 100].moved, 0) and (before[before.step == 100].moved > 0).all()
 
 
 def test_a_token_goes_to_the_hub_alone(acme, monkeypatch, capfd):
@@ -370,7 +373,7 @@ def start(server, tmp_path, model="acme/tiny"):
     script = tmp_path / "slow.py"
     script.write_text(textwrap.dedent(SCAN))
     env = os.environ | {"HF_ENDPOINT": server.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "0"}
-    command = [sys.executable, script, model, tmp_path / "log"]
+    command = [forks.python(), script, model, tmp_path / "log"]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
 
 
@@ -380,41 +383,6 @@ def test_two_runs_at_once_share_the_work(long, tmp_path):
     assert [out for out, _ in results] == [expected] * 2, results
     assert len((tmp_path / "log").read_text().splitlines()) == 140  # nothing was measured twice
     whole(long, tmp_path)
-
-
-def test_the_whole_series_from_the_hub(long, tmp_path):
-    """make all over the network, with a Hub that is not at its best, in bounded disk; audit too."""
-    from tests.test_make import ROOT, make
-
-    long.fault("status", "GET .*/refs", code=503)
-    long.fault("drop", GET, after=20_000, times=2)
-    long.fault("wrong", GET + ".*safetensors")
-    home = [f"HF_ENDPOINT={long.endpoint}", f"HF_HOME={tmp_path / 'hf'}", "HF_HUB_OFFLINE=0"]
-    counts, ended = [], threading.Event()
-
-    def count():
-        while not ended.wait(0.02):
-            counts.append(len(on_disk(tmp_path)[0]))
-
-    counting = threading.Thread(target=count)
-    counting.start()
-    try:
-        done = make("-j2", "all", "MODEL=acme/tiny", *home)
-    finally:
-        ended.set()
-        counting.join()
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("acme/tiny: 10 checkpoints, steps 0 to 9\n")
-    names = {p.stem for p in (ROOT / "notebooks").glob("*.ipynb")}
-    assert names == {p.stem for p in (tmp_path / "build" / "acme--tiny").glob("*.ipynb")}
-    assert (tmp_path / "build" / "acme--tiny" / "report" / "index.html").is_file()
-    # The first and the last, and for each of two notebooks at once the previous, the present and the next of the ten.
-    assert max(counts) <= 2 + 2 * 3 and all(fault["hits"] for fault in long.faults)
-    whole(long, tmp_path)
-    audit = make("audit", "MODEL=acme/tiny", *home)
-    assert audit.returncode == 0 and "10 revisions, 10 ok" in audit.stdout, audit.stderr
-    wrong = make("all", "MODEL=acme/tiny@step33", *home)
-    assert wrong.returncode and wrong.stdout == "" and wrong.stderr.count("\n") == 1 and "did you mean" in wrong.stderr
 
 
 def test_make_asks_again_for_what_could_not_be_had(long, tmp_path):
@@ -460,7 +428,7 @@ def test_shards_one_by_one_where_a_checkpoint_is_larger_than_the_allowance(hub, 
     assert hub.count(GET + ".*-of-") == 3 * 2  # nothing was fetched twice, nor for the copy
     assert not shards  # what is open has no name any more
     monkeypatch.delenv("NLA_DISK")
-    assert table.x.tolist() == nla.scan(str(ladder), pure).x.tolist()
+    assert table.x.tolist() == pytest.approx(nla.scan(str(ladder), pure).x.tolist(), rel=1e-5)
     monkeypatch.setenv("NLA_DISK", "80000")
     same(nla.scan("acme/tiny", moving))
     assert not any("-of-" in name for files in whole(hub, tmp_path).values() for name in files)

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import math
+from datetime import date
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,9 @@ import torch
 from scipy.optimize import minimize
 
 import nla
-from nla import low_rank
+from nla import low_rank, stored
 from nla.activations import Inputs
-from nla.low_rank import budgets, calibration, factorisation, models, regression
+from nla.low_rank import budgets, calibration, controls, factorisation, models, progressive, regression
 from nla.low_rank.models import parameters, skeleton
 from tests.test_families import CONFIGS, TIED, build
 
@@ -100,12 +101,26 @@ def test_a_part_of_a_fused_module_changes_only_its_outputs(model):
     assert parameters(small) == parameters(model) - 2 * 42 * 42 + 9 * 84
 
 
+def test_layers_are_looked_up_once_for_many_replacements(model, monkeypatch):
+    made = []
+    held = lambda model: made.append(1) or low_rank.Held(model)  # noqa: E731
+    monkeypatch.setattr(low_rank.layers, "Held", held)
+    keys = [("key", 0), ("query", 0), ("dense", 1), ("query", 1), ("embed_out", -1), ("value", 0)]
+    small = low_rank.replace(copy.deepcopy(model), dict.fromkeys(keys, 4), svd)
+    assert len(made) == 1
+    one_by_one = copy.deepcopy(model)
+    for key in keys:
+        low_rank.replace(one_by_one, {key: 4}, svd)
+    with torch.no_grad():
+        torch.testing.assert_close(small(TOKENS).logits, one_by_one(TOKENS).logits)
+
+
 def test_rank_zero_and_biases_and_activation(model):
     gone = low_rank.replace(copy.deepcopy(model), {("dense", 0): 0})
     x = torch.randn(3, 42)
     with torch.no_grad():
         bias = model.gpt_neox.layers[0].attention.dense.bias
-        assert torch.equal(gone.gpt_neox.layers[0].attention.dense(x), bias.expand(3, 42))
+        torch.testing.assert_close(gone.gpt_neox.layers[0].attention.dense(x), bias.expand(3, 42))
     none = low_rank.replace(copy.deepcopy(model), {("dense", 0): 0}, bias=False)
     assert parameters(none) == parameters(model) - 42 * 43
     both = low_rank.replace(copy.deepcopy(model), {("query_key_value", 0): 8}, inner_bias=True, activation="gelu")
@@ -177,6 +192,19 @@ def test_every_method_is_exact_at_full_rank(shape, name):
     assert all(torch.allclose(s, torch.zeros_like(s), atol=1e-7) for s in shift)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", factorisation.METHODS)
+def test_one_factorisation_serves_every_rank(shape, name):
+    W, X = problem(shape)
+    ranks, inputs, method = sorted({1, min(shape)}), Inputs.of(X), factorisation.METHODS[name]
+    for rank, found in zip(ranks, factorisation.at_ranks(method, W, ranks, inputs), strict=True):
+        expected = method(W, rank, inputs)
+        np.testing.assert_allclose(found[0] @ found[1], expected[0] @ expected[1], atol=1e-9)
+        assert len(found) == len(expected)
+        for ours, theirs in zip(found[2:], expected[2:], strict=True):
+            np.testing.assert_allclose(ours, theirs, atol=1e-9)
+
+
 @pytest.mark.parametrize("shape", SHAPES[:3])
 def test_truncation_is_eckart_young(shape):
     W, _ = problem(shape)
@@ -217,7 +245,7 @@ def test_whitened_is_the_optimum_of_the_outputs(shape):
 def test_turned_keeps_the_spectrum_and_no_direction(shape):
     W, X = problem(shape)
     generator, C = torch.Generator().manual_seed(0), Inputs.of(X).second
-    draws = [factorisation.turned(W, generator) for _ in range(2000)]
+    draws = [factorisation.turned(factorisation.truncated(W, None), generator) for _ in range(2000)]
     for one in draws[:3]:
         np.testing.assert_allclose(one @ one.T, W @ W.T, atol=1e-9)
     mean = torch.stack([one @ C @ one.T for one in draws]).mean(0)
@@ -378,3 +406,77 @@ def test_ranks_at_the_break_even():
     for (m, n), rank in (((8, 8), 4), ((32, 8), 6)):
         assert budgets.rank_for((m, n), 1) == rank and budgets.held_by((m, n), rank) <= m * n
         assert budgets.held_by((m, n), rank + 1) == budgets.held_by((m, n), None) == m * n
+
+
+@pytest.fixture(scope="module")
+def compressed(model):
+    """(model, windows, factors without moments, factors with those of the windows)."""
+    windows = torch.randint(0, 97, (6, 17), generator=torch.Generator().manual_seed(0))
+    moments = calibration.input_moments(model, windows)
+    return model, windows, budgets.all_factors(model), budgets.all_factors(model, moments)
+
+
+def test_sensitivity_and_controls_are_those_of_the_whole_model_run_anew(compressed):
+    model, windows, plain, factors = compressed
+    whole = calibration.losses(model, windows)
+    for row in budgets.sensitivity(model, factors, windows, [0.25]).itertuples():
+        loss = budgets.loss_at(model, factors, {(row.kind, row.layer): row.rank}, windows)
+        assert row.rise == pytest.approx(loss - whole.mean(), abs=1e-6)
+    table = controls.controls(model, plain, factors, windows, elsewhere=windows[::2], rank=2)
+    assert set(table.layer) == {0, 1} and table.way.nunique() == 4
+    for row in table[table.way == "whitened"].itertuples():
+        part = windows if row.layer == controls.middle(model) else windows[::2]
+        ranks = {key: 2 for key in factors if key[1] == row.layer and key[0] in regression.MLP}
+        rise = budgets.loss_at(model, factors, ranks, part) - calibration.losses(model, part).mean()
+        assert row.mean == pytest.approx(rise, abs=1e-6) and len(row.losses) == len(part)
+
+
+def test_in_turn_is_what_it_is_when_everything_runs_from_the_start(compressed):
+    model, windows, plain, factors = compressed
+    ranks = {key: budgets.rank_for((len(B), A.shape[1]), 0.5) for key, (B, A) in factors.items()}
+    table = progressive.progressive(model, plain, factors, windows, windows, steps=2)
+    found = table.set_index(["way", "layers"]).loss
+    for way, chosen in ((progressive.TRUNCATED, plain), (progressive.AT_ONCE, factors)):
+        for layers in (0, 1, 2):
+            part = {key: rank for key, rank in ranks.items() if key[1] < layers}
+            assert found[way, layers] == pytest.approx(budgets.loss_at(model, chosen, part, windows), rel=1e-5)
+    for way, steps in ((progressive.IN_TURN, 0), (progressive.CALIBRATED, 2)):
+        student = copy.deepcopy(model)
+        for layer in (0, 1):
+            here = {key: rank for key, rank in ranks.items() if key[1] == layer}
+            moments = calibration.input_moments(student, windows)
+            find = lambda W, rank, key, moments=moments: factorisation.whitened(W, rank, moments[key])  # noqa: E731
+            low_rank.replace(student, here, find)
+            if steps:
+                progressive.calibrate(student, model, windows, steps, seed=layer)
+            assert found[way, layer + 1] == pytest.approx(calibration.losses(student, windows).mean(), rel=1e-4)
+    first = progressive.progressive(model, plain, factors, windows, windows, [progressive.IN_TURN], layers=1)
+    assert first.loss.tolist() == pytest.approx(found[progressive.IN_TURN].loc[:1].tolist(), rel=1e-5)
+
+
+def test_what_is_stored_of_the_embedded_model_comes_out_again():
+    """One checkpoint, kind and way, other ones every day; losses to two thousandths, Adam's among them."""
+    draw = np.random.default_rng(date.today().toordinal())
+    kept = {name: stored.kept(f"low_rank_compression/{name}") for name in ("training", "progressive")}
+    tables = {name: pd.DataFrame(one["tables"]["rows"], columns=one["tables"]["columns"]) for name, one in kept.items()}
+    ladder = {c.revision: c for c in nla.checkpoints("demo")}
+    last = ladder[next(iter(kept["progressive"]["weights"]))]
+    _, model = calibration.sound([last])
+    fit, held_out = calibration.text(last, model)
+
+    checkpoint = ladder[draw.choice(list(kept["training"]["weights"]))]
+    kind, training = draw.choice(nla.KINDS[:6]), tables["training"]
+    found = progressive.through_training([checkpoint], fit, held_out, **kept["training"]["how"], alone=[kind])
+    wanted = training[(training.step == checkpoint.step) & training["what"].isin(["all", kind])]
+    keys = ["what", "way"]
+    pd.testing.assert_frame_equal(
+        found.sort_values(keys, ignore_index=True), wanted.sort_values(keys, ignore_index=True), rtol=2e-3, atol=2e-3
+    )
+
+    way, table = draw.choice(progressive.WAYS), tables["progressive"]
+    factors = budgets.all_factors(model, calibration.input_moments(model, fit)) if way != progressive.TRUNCATED else {}
+    plain = budgets.all_factors(model)
+    how = kept["progressive"]["how"]
+    found = progressive.progressive(model, plain, factors or plain, fit, held_out, [way], layers=1, **how)
+    wanted = table[(table.way == way) & (table.layers <= 1)].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, wanted, rtol=2e-3)

@@ -2,12 +2,12 @@
 
 import shutil
 import subprocess
-import sys
 
 import pytest
 
 import nla
 from nla import models
+from tests.helpers import forks
 
 
 def test_demo_is_an_ordered_ladder():
@@ -79,6 +79,6 @@ def test_slug():
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["demo", "--steps", "sometimes"], ["demo", "--steps", "3,4"]])
 def test_command_line_says_one_line(arguments):
-    done = subprocess.run([sys.executable, "-m", "nla", "check", *arguments], capture_output=True, text=True)
+    done = subprocess.run([forks.python(), "-m", "nla", "check", *arguments], capture_output=True, text=True)
     assert done.returncode == 1 and done.stdout == ""
     assert done.stderr.startswith("nla: ") and done.stderr.count("\n") == 1

@@ -5,11 +5,11 @@ import re
 import tomllib
 from pathlib import Path
 
-import nbformat
 import papermill
 import pytest
 
 from nla import skeleton
+from tests.helpers.notebooks import committed
 
 ROOT = Path(__file__).parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -23,7 +23,7 @@ def path(request):
 
 @pytest.fixture
 def notebook(path):
-    return nbformat.read(path, as_version=4)
+    return committed(path)
 
 
 def code(notebook):
@@ -65,6 +65,15 @@ def test_checked_cells_have_something_to_check(notebook):
         assert any(o.output_type == "stream" and o.text.strip() for o in cell.outputs), cell.source
 
 
+def test_a_wider_tolerance_is_of_something_and_says_why(notebook):
+    for cell in code(notebook):
+        text = "\n".join(o.get("text", "") for o in cell.outputs)
+        for entry in cell.metadata.get("tolerance", []):
+            assert set(entry) <= {"lines", "units", "relative", "counts", "why"} and len(entry) >= 2, entry
+            assert entry["why"] and cell in tagged(notebook, "nbval-check-output"), cell.source
+            assert any(re.search(entry.get("lines", ""), " ".join(line.split())) for line in text.splitlines()), entry
+
+
 def test_asserts_hold_for_any_model(notebook):
     assert any("assert" in c.source for c in code(notebook))
 
@@ -96,7 +105,7 @@ def test_links_lead_to_notebooks(notebook):
 
 
 def test_leads_to_the_one_before_and_the_one_after(notebook, path):
-    found = {p: nbformat.read(p, as_version=4) for p in PATHS}
+    found = {p: committed(p) for p in PATHS}
     assert notebook.cells[-1].source == skeleton.neighbours(path, found)  # python -m nla relink mends it
 
 

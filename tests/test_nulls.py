@@ -19,7 +19,7 @@ def test_cdf_is_the_integral_of_the_density(m, n):
     for s in np.linspace(lower, upper, 7):
         integral = quad(nulls.mp_density, lower, s, args=(m, n, 0.3), limit=200)[0]
         assert nulls.mp_cdf(s, m, n, 0.3) == pytest.approx(integral, abs=1e-7)
-    assert nulls.mp_cdf([0, lower * 0.99, upper * 1.01], m, n, 0.3).tolist() == [0, 0, 1]
+    assert nulls.mp_cdf([0, lower * 0.99, upper * 1.01], m, n, 0.3) == pytest.approx([0, 0, 1])
 
 
 @pytest.mark.parametrize("m, n", SHAPES[:3])
@@ -84,7 +84,7 @@ def test_canonical_correlations_of_independent_matrices(p, q, n):
     assert drawn == pytest.approx(spectrum, abs=0.02)
     assert (spectrum**2).mean() == pytest.approx(max(p, q) / n, rel=1e-3)
     ones = max(p + q - n, 0)
-    assert (spectrum == 1).sum() == ones and lower <= spectrum[-1] and spectrum[ones] <= upper
+    assert (spectrum > 1 - 1e-9).sum() == ones and lower <= spectrum[-1] and spectrum[ones] <= upper
     assert nulls.wachter_edges(p, p, 4 * p)[1] == pytest.approx(0.75**0.5)
 
 
@@ -157,7 +157,7 @@ def test_draws_are_independent_between_matrices_and_repeat_themselves():
     W, first = rng.standard_normal((2, 30, 20))
     for changes in (controls.noise_changes, controls.rotated_changes):
         one, again, other = (list(changes(m := matrix_of(W, first, layer), m.initial, 2)) for layer in (0, 0, 1))
-        assert torch.equal(one[0], again[0]) and torch.equal(one[1], again[1])
+        assert torch.allclose(one[0], again[0]) and torch.allclose(one[1], again[1])
         assert not torch.allclose(one[0], one[1]) and not torch.allclose(one[0], other[0])
 
 
@@ -217,6 +217,6 @@ def test_turning_of_what_cannot_be_compared():
     W = np.random.default_rng(12).standard_normal((12, 8))
     alone, same = controls.turning(matrix_of(W)), controls.turning(matrix_of(W, W))
     assert set(alone) == set(same) and np.isnan(list(alone.values())).all()
-    assert same["left"] == same["left_rotated"] == pytest.approx(1) and np.isnan(same["in_spectrum"])
+    assert (same["left"], same["left_rotated"]) == pytest.approx((1, 1)) and np.isnan(same["in_spectrum"])
     for odd in (np.zeros((5, 4)), np.ones((1, 1)), W[:1], W[:, :1]):
         assert controls.turning(matrix_of(odd, odd + 1))["k"] >= 1

@@ -74,7 +74,7 @@ def test_sum_of_squared_cosines_is_the_norm_of_the_other_gram_matrix():
 
 def test_known_angles():
     right = pairs.all_pairs(torch.eye(5))
-    assert right.max_abs_cosine == 0 and right.mean_angle == 90 and right.sd_angle == 0
+    assert (right.max_abs_cosine, right.mean_angle, right.sd_angle) == pytest.approx((0, 90, 0), abs=1e-6)
     assert np.flatnonzero(right.histogram).tolist() == [360] and right.histogram[360] == 10
     line = pairs.all_pairs(torch.tensor([[1.0, 2.0], [2.0, 4.0], [-3.0, -6.0]]))
     assert (line.histogram[0], line.histogram[-1]) == (1, 2)
@@ -88,7 +88,7 @@ def test_zero_vectors_have_no_angle():
     vectors = normal(6, 9)
     with_zeros = torch.cat([vectors[:2], torch.zeros(3, 9), vectors[2:], torch.zeros(1, 9)])
     bare, found = pairs.all_pairs(vectors), pairs.all_pairs(with_zeros)
-    assert found[:-1] == pytest.approx(bare[:-1], rel=1e-12) and (found.histogram == bare.histogram).all()
+    assert found[:-1] == pytest.approx(bare[:-1], rel=1e-6, abs=1e-6) and (found.histogram == bare.histogram).all()
     for few in (torch.zeros(3, 4), torch.ones(1, 4)):
         none = pairs.all_pairs(few)
         assert none.count == 0 and np.isnan(none[2:8]).all() and none.histogram.sum() == 0
@@ -116,7 +116,7 @@ def test_nulls_of_angles_by_quadrature(d):
 
 def test_nulls_at_the_ends():
     assert nulls.angle_sd(1) == pytest.approx(90) and nulls.cosine_mean_abs(1) == pytest.approx(1)  # 0 or 180 degrees
-    assert nulls.cosine_max_abs(1, 5) == 1
+    assert nulls.cosine_max_abs(1, 5) == pytest.approx(1)
     assert nulls.cosine_max_abs(7, 1) == pytest.approx(nulls.cosine_mean_abs(7), rel=1e-4)  # the largest of one
     assert nulls.cosine_mean_abs(50304) == pytest.approx((2 / np.pi / 50304) ** 0.5, rel=1e-5)
     # Vectors of 1024 entries: 1.7912 degrees simulated; the largest of 4096 and of 1024 of them about 0.16.
@@ -189,7 +189,7 @@ def test_welch_bound_is_attained_by_the_simplex_and_its_rms_by_any_tight_frame()
     found = nla.orthogonality(matrix_of(simplex.float()))
     values = [found[k] for k in ("max_abs_cosine_rows", "rms_cosine_rows", "mean_abs_cosine_rows", "welch_rows")]
     assert values == pytest.approx([1 / d] * 4, rel=1e-5) and found["mean_cosine_rows"] == pytest.approx(-1 / d)
-    assert found["welch_columns"] == 0
+    assert found["welch_columns"] == pytest.approx(0)
     bases = nla.orthogonality(matrix_of(torch.cat([torch.eye(d), orthonormal(d, d).float()])))
     assert bases["rms_cosine_rows"] == pytest.approx(bases["welch_rows"], rel=1e-5)
     assert bases["max_abs_cosine_rows"] > 1.5 * bases["welch_rows"]
@@ -198,7 +198,7 @@ def test_welch_bound_is_attained_by_the_simplex_and_its_rms_by_any_tight_frame()
 
 def test_matrix_and_vectors_are_different_questions():
     scaled = nla.orthogonality(matrix_of(torch.diag(torch.arange(1.0, 21))))
-    assert scaled["max_abs_cosine_rows"] == 0  # every pair at right angles,
+    assert scaled["max_abs_cosine_rows"] < 1e-6  # every pair at right angles,
     assert scaled["gram_short"] > 0.5 and scaled["procrustes"] > 0.2  # and yet far from orthogonal
 
 
@@ -259,7 +259,8 @@ def test_each_part_answers_to_its_own_cause():
         for part in ("within", "between", "across"):
             assert (found[f"head_{part}"] > 0.3) == (part == only), (part, only)
     single = nla.head_isotropy(matrix_of(normal(8, 24), "query", 1))
-    assert single["head_between"] == single["head_across"] == 0 and single["head_across_relative"] == 1
+    parts = [single[f"head_{part}"] for part in ("between", "across", "across_relative")]
+    assert parts == pytest.approx([0, 0, 1])
     assert np.isnan(nla.head_isotropy(matrix_of(torch.zeros(6, 6), "query", 2))["gram_heads"])
 
 

@@ -3,8 +3,9 @@
 import re
 from pathlib import Path
 
-import nbformat
 import pytest
+
+from tests.helpers.notebooks import committed
 
 ROOT = Path(__file__).parent.parent
 PATHS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -57,7 +58,7 @@ def unprinted(text, values):
 
 @pytest.mark.parametrize("path", PATHS, ids=lambda p: p.stem)
 def test_answers_and_conclusions_cite_what_is_printed(path):
-    notebook = nbformat.read(path, as_version=4)
+    notebook = committed(path)
     told = [c.source for c in notebook.cells if c.cell_type == "markdown"]
     told = [t for t in told if t.startswith("# ") or "## What this shows" in t]
     assert len(told) == 2
@@ -68,7 +69,7 @@ def test_answers_and_conclusions_cite_what_is_printed(path):
 def test_readme_says_what_the_notebook_prints(path):
     row = next(r for r in (ROOT / "README.md").read_text().splitlines() if f"(notebooks/{path.name})" in r)
     finding = row.split(" | ")[2]
-    assert unprinted(finding, printed(nbformat.read(path, as_version=4))) == []
+    assert unprinted(finding, printed(committed(path))) == []
 
 
 def test_a_wrong_number_is_noticed():

@@ -82,6 +82,7 @@ def look(page, folder, width):
     return json.loads(seen[1].replace("&quot;", '"')), console
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
 @pytest.mark.parametrize("name", ["index", "gallery", *(p.stem for p in NOTEBOOKS[:3])])
 def test_page(pages, tmp_path, name):

@@ -3,7 +3,7 @@
 import itertools
 
 import numpy as np
-from scipy.stats import rankdata
+import pandas as pd
 
 from nla.evidence import CannotSay
 
@@ -30,9 +30,21 @@ def timed(spans, window, value):
 
 def rank_correlation(x, y):
     """Spearman's rho of two arrays, of the places where both are known; NaN for fewer than four or a constant."""
-    there = ~(np.isnan(x) | np.isnan(y))
-    x, y = rankdata(x[there]), rankdata(y[there])
-    return np.corrcoef(x, y)[0, 1] if len(x) > 3 and np.ptp(x) and np.ptp(y) else np.nan
+    x, y = np.asarray(x, float), np.asarray(y, float)
+    return _rank_correlations(y, x, np.arange(len(x))[None])[0]
+
+
+def _rank_correlations(y, x, orders):
+    """Spearman's rho of y with x[order] of each of `orders`, (n, len(y)); see `rank_correlation`."""
+    # The rank of y_i less the mean rank is half the sum over k of sign(y_i - y_k): a product for all orders at once.
+    signs = [np.greater.outer(v, v).astype(float) - np.less.outer(v, v) for v in (y, x)]
+    there = ~np.isnan(y) & ~np.isnan(x)[orders]  # (n, len(y))
+    ours = there @ signs[0].T * there
+    theirs = np.take_along_axis(there, np.argsort(orders, 1), 1) @ signs[1].T  # by the places of x
+    theirs = np.take_along_axis(theirs, orders, 1) * there
+    spread = np.sqrt((ours**2).sum(1) * (theirs**2).sum(1))
+    known = (spread > 0) & (there.sum(1) > 3)
+    return np.where(known, (ours * theirs).sum(1) / np.where(known, spread, 1), np.nan)
 
 
 def over_layers(grid, others, draws=2000):
@@ -55,16 +67,14 @@ def over_layers(grid, others, draws=2000):
     values = grid.to_numpy(float)
     shape = values.shape
     others = [np.broadcast_to(np.asarray(o, float).reshape(shape[0], -1), shape) for o in others]
-
-    def median(order):
-        rho = [rank_correlation(y, other[order, j]) for other in others for j, y in enumerate(values.T)]
-        return np.median([r for r in rho if not np.isnan(r)] or [np.nan])
-
-    orders = itertools.permutations(range(shape[0]))
-    if shape[0] > 6:
+    if shape[0] <= 6:
+        orders = np.array(list(itertools.permutations(range(shape[0]))), dtype=int)  # the first is as found
+    else:
         rng = np.random.default_rng(0)
-        orders = [np.arange(shape[0]), *(rng.permutation(shape[0]) for _ in range(draws))]
-    found, null = median(np.arange(shape[0])), np.array([median(list(order)) for order in orders])
+        orders = np.array([np.arange(shape[0]), *(rng.permutation(shape[0]) for _ in range(draws))])
+    rho = [_rank_correlations(y, other[:, j], orders) for other in others for j, y in enumerate(values.T)]
+    null = pd.DataFrame(rho).median().to_numpy()  # of what is known
+    found = null[0]
     if np.isnan(found):
         raise CannotSay("nothing that differs between layers")
     return found, np.mean(null <= found + 1e-9), np.mean(null >= found - 1e-9)

@@ -10,6 +10,7 @@ from scipy.stats import t
 
 from nla import language
 from nla.demo import stages, train
+from nla.demo.answers import spread
 from nla.low_rank.changes import Change, apply, label
 from nla.low_rank.experiments import EXPERIMENTS, count, qkv, scaled
 from nla.low_rank.models import parameters
@@ -61,11 +62,12 @@ def few(config):
     return found
 
 
-def material(checkpoint, config, text="", device="cpu"):
+def material(checkpoint, config, text="", device="cpu", most=None):
     """(training windows, held-out windows, "") to train the model of `config` on, or (None, None, why not).
 
     The text is a file, or what the environment variable TEXT names, its last tenth held out, absolute or seen from the
-    project's folder; else the source of Python's standard library, parted as for the embedded model.
+    project's folder; else the source of Python's standard library, parted as for the embedded model: of its files
+    evenly spread ones, of about `most` windows to train on, if that is given.
     """
     text, size, bpe = text or os.environ.get("TEXT", ""), count(config), language.tokenizer(checkpoint)
     why_not = ""
@@ -88,11 +90,18 @@ def material(checkpoint, config, text="", device="cpu"):
         texts, held_out = [whole[: len(whole) * 9 // 10]], [whole[len(whole) * 9 // 10 :]]
     else:
         texts, held_out = (list(part.values()) for part in train.corpus(1234))
+        if most:
+            texts, held_out = _some(texts, most * train.CONTEXT), _some(held_out, HELD_OUT * train.CONTEXT)
     length = min(train.CONTEXT, getattr(config, "max_position_embeddings", train.CONTEXT))
     windows, unseen = (language.windows(bpe, part, length) for part in (texts, held_out))
     if min(len(windows), len(unseen)) < BATCH:
         return None, None, f"the text is too short: {len(windows)} windows of {length} tokens"
     return windows, unseen, ""
+
+
+def _some(texts, tokens, longest=8):
+    """Members evenly spread over a list of texts with about `tokens` tokens, of `longest` characters at most."""
+    return spread(texts, -(-len(texts) * tokens * longest // sum(map(len, texts))))
 
 
 def evaluated(steps):

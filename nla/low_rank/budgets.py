@@ -7,6 +7,7 @@ from nla import surgery
 from nla.low_rank.calibration import losses, matrices
 from nla.low_rank.factorisation import truncated, whitened
 from nla.low_rank.models import break_even
+from nla.resumed import Resumed
 
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2)  # of the parameters of a matrix
 
@@ -33,10 +34,16 @@ def all_factors(model, moments=None, keys=None):
     return {key: (B.float(), A.float()) for key, (B, A) in found.items()}
 
 
+def cut(factors, rank):
+    """(B, A) of this rank, which those of `all_factors` begin with."""
+    B, A = factors
+    return B[:, :rank], A[:rank]
+
+
 def product(factors, rank):
     """The matrix of this rank that `factors` of `all_factors` begin with, (m, n)."""
-    B, A = factors
-    return B[:, :rank] @ A[:rank]
+    B, A = cut(factors, rank)
+    return B @ A
 
 
 def loss_at(model, factors, ranks, windows):
@@ -54,11 +61,14 @@ def sensitivity(model, factors, windows, fractions=FRACTIONS):
     pandas.DataFrame
         kind, layer, fraction (of the parameters of the matrix), rank, rise (nats per token).
     """
-    whole, rows = losses(model, windows).mean(), []
+    above, rows = Resumed(model, windows), []
+    whole = above.losses().mean()
     for (kind, layer), (B, A) in factors.items():
+        above.reach(layer)
         for fraction in fractions:
             rank = rank_for((len(B), A.shape[1]), fraction)
-            rise = loss_at(model, factors, {(kind, layer): rank}, windows) - whole
+            with surgery.replaced(model, {(kind, layer): product((B, A), rank)}):
+                rise = above.losses().mean() - whole
             rows.append({"kind": kind, "layer": layer, "fraction": fraction, "rank": rank, "rise": rise})
     return pd.DataFrame(rows)
 

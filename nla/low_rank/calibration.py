@@ -15,7 +15,8 @@ LARGEST = 2e8  # parameters, beyond which hundreds of evaluations are no matter 
 def sound(ladder):
     """(checkpoint, model): the last of `ladder` without NaN and its transformers model; on the GPU if there is one.
 
-    The model is None where there is no such checkpoint, or it is too large for what follows; why is printed.
+    The model is None where there is no such checkpoint, or it is too large for what follows; why is printed, and which
+    are passed over for their NaN.
     """
     from transformers import AutoConfig
 
@@ -29,9 +30,17 @@ def sound(ladder):
             model = language.language_model(checkpoint)
         except ValueError as error:
             return _not(str(error).partition(": ")[2], ladder[-1], None)
-        if all(bool(p.isfinite().all()) for p in model.parameters()):
+        names = spoiled(model)
+        if not names:
             return checkpoint, running(model)
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        print(f"{checkpoint.revision} is passed over where text is run: NaN or infinity in {names[0]}{more}")
     return _not("no checkpoint is without NaN", ladder[-1], None)
+
+
+def spoiled(model):
+    """Names of the parameters of `model` with NaN or infinity."""
+    return [name for name, p in model.named_parameters() if not p.isfinite().all()]
 
 
 def running(model):
@@ -78,15 +87,17 @@ def interval(values, level=0.95, samples=2000, seed=0):
 
 
 @torch.no_grad()
-def input_moments(model, windows, keys=None, at_once=8):
+def input_moments(model, windows, keys=None, at_once=8, run=None):
     """What each matrix is given on `windows`: {(kind, layer): Inputs}, of `keys` or of all but the embeddings.
 
-    Summed in float64 while the model runs; matrices that read the same share one.
+    Summed in float64, products in float32, while the model runs, or while `run` makes it; matrices that read the same
+    share one.
     """
     layout = Layout(model.config, low_rank.Held(model))
     modules = {key: low_rank.place(layout, *key)[0] for key in keys or low_rank.linears(model)}
-    found = activations.moments(model, windows[:, :-1], map(model.get_submodule, modules.values()), at_once)
-    return dict(zip(modules, found, strict=True))
+    with activations.summing(map(model.get_submodule, modules.values()), torch.float32) as found:
+        run() if run else [model(part[:, :-1], use_cache=False) for part in windows.split(at_once)]
+    return dict(zip(modules, found(), strict=True))
 
 
 @torch.no_grad()

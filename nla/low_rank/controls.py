@@ -4,21 +4,24 @@ import pandas as pd
 import torch
 
 from nla import low_rank, surgery
-from nla.low_rank.calibration import interval, losses, matrices
-from nla.low_rank.factorisation import truncated, whitened
+from nla.low_rank.budgets import product
+from nla.low_rank.calibration import interval, matrices
 from nla.low_rank.regression import MISTRAL, MLP
+from nla.resumed import Resumed
 
 RANK = 16 / MISTRAL["hidden_size"]  # of the hidden size, as there
 DEPTH = 17 / MISTRAL["num_hidden_layers"]
 
 
-def controls(model, moments, held_out, rank=None, layers=None):
+def controls(model, plain, factors, held_out, elsewhere=None, rank=None):
     """Losses, window by window, when the MLP of one layer is replaced, for each layer and way.
 
     Parameters
     ----------
-    moments : dict
-        Of `calibration.input_moments`, for whitening.
+    plain, factors : dict
+        Of `budgets.all_factors`, without and with moments.
+    elsewhere : torch.Tensor, optional
+        The windows for all layers but `middle`; None: `held_out`.
     rank : int, optional
         Of each of its matrices; None: as much of the hidden size as rank 16 is in Mistral-7B, at least 1.
 
@@ -27,38 +30,34 @@ def controls(model, moments, held_out, rank=None, layers=None):
     pandas.DataFrame
         layer, way ("truncated SVD", "whitened", "random", "deleted"), rank, mean, low, high: the difference to
         the model as it is, paired by window, with its 95 % bootstrap interval; losses: (n,) of each window.
-    numpy.ndarray
-        (n,) of the model as it is.
     """
-    whole, rows = losses(model, held_out), []
-    keys = low_rank.linears(model, MLP, layers)
+    runs = [Resumed(model, held_out), Resumed(model, held_out if elsewhere is None else elsewhere)]
+    wholes, rows, keys = [above.losses() for above in runs], [], low_rank.linears(model, MLP)
     hidden = model.config.hidden_size
     rank = rank or max(1, round(RANK * hidden))
     generator = torch.Generator().manual_seed(0)
     for layer in dict.fromkeys(layer for _, layer in keys):
         old = matrices(model, [key for key in keys if key[1] == layer])
         ways = {
-            "truncated SVD": {key: _product(truncated(W, rank)) for key, W in old.items()},
-            "whitened": {key: _product(whitened(W, rank, moments[key])) for key, W in old.items()},
+            "truncated SVD": {key: product(plain[key], rank) for key in old},
+            "whitened": {key: product(factors[key], rank) for key in old},
         }
         ways["random"] = {k: _random(W, rank, generator) for k, W in ways["truncated SVD"].items()}
         ways["deleted"] = {key: torch.zeros_like(W) for key, W in old.items()}
+        above, whole = (each[int(layer != middle(model))] for each in (runs, wholes))
+        above.reach(layer)
         for way, new in ways.items():
             with surgery.replaced(model, new):
-                found = losses(model, held_out)
+                found = above.losses()
             mean, low, high = interval(found - whole)
             row = {"layer": layer, "way": way, "rank": rank, "mean": mean, "low": low, "high": high, "losses": found}
             rows.append(row)
-    return pd.DataFrame(rows), whole
+    return pd.DataFrame(rows)
 
 
 def middle(model):
     """The layer as deep in `model` as 17, whose MLP llm_lora replaced, is in Mistral-7B."""
     return int(DEPTH * model.config.num_hidden_layers)
-
-
-def _product(factors):
-    return (factors[0] @ factors[1]).float()
 
 
 def _random(W, rank, generator):

@@ -64,12 +64,10 @@ def whitened(W, rank, inputs, centred=False):
 
 def whitened_spectrum(W, inputs, centred=False):
     """(s, U) of W S: singular values, descending, (r,), and left singular vectors (m, r); r = min(m, n); float64."""
-    C, W = inputs.centred if centred else inputs.second, W.double()
+    W = W.double()
     if W.shape[0] <= W.shape[1]:
-        return spectra.short_side(W @ C @ W.T)
-    with spectra.one_thread():
-        eigenvalues, vectors = torch.linalg.eigh(C)
-    product = W @ (vectors * eigenvalues.clamp_min(0).sqrt())  # (m, n)
+        return spectra.short_side(W @ (inputs.centred if centred else inputs.second) @ W.T)
+    product = W @ (inputs.centred_root if centred else inputs.root)  # (m, n)
     s, short = spectra.short_side(spectra.gram(product))
     return s, spectra.long_side(product, s, short)
 
@@ -116,20 +114,29 @@ def errors(W, factors, inputs):
 def compare(W, ranks, inputs, held_out, methods=METHODS):
     """`errors` of each method at each rank on `held_out`, fitted to `inputs`: a list of dicts with method and rank."""
     return [
-        {"method": name, "rank": rank} | errors(W, method(W, rank, inputs), held_out)
+        {"method": name, "rank": rank} | errors(W, factors, held_out)
         for name, method in methods.items()
-        for rank in ranks
+        for rank, factors in zip(ranks, at_ranks(method, W, ranks, inputs), strict=True)
     ]
 
 
-def turned(W, generator):
-    """W (m, n) with random right singular vectors, float64: what it would be if it knew nothing of its inputs.
+def at_ranks(method, W, ranks, inputs):
+    """[factors of `method` at each rank], cut from those of full rank where lower ranks are their beginning."""
+    if method is randomised:
+        return [method(W, rank, inputs) for rank in ranks]
+    B, A, *shift = method(W, None, inputs)
+    cut = [(B[:, :rank], A[:rank]) for rank in ranks]
+    return [(b, a, (W.double() - b @ a) @ inputs.mean) for b, a in cut] if shift else cut
 
-    Singular values and left vectors stay; the right vectors are orthonormal and uniformly distributed (Haar), so that
-    E W' C W'^T = W W^T tr(C) / n for inputs with second moments C.
+
+def turned(factors, generator):
+    """A matrix (m, n) with random right singular vectors, float64: what it would be if it knew nothing of its inputs.
+
+    `factors` are those of `truncated` at full rank. Singular values and left vectors stay; the right vectors are
+    orthonormal and uniformly distributed (Haar), so that E W' C W'^T = W W^T tr(C) / n for inputs of second moments C.
     """
-    B, A = truncated(W, None)  # (m, r), (r, n): rows of A are orthogonal, of norm 1 or s_i
-    Q, R = torch.linalg.qr(torch.randn(A.shape[1], len(A), generator=generator, dtype=torch.float64).to(W.device))
+    B, A = factors  # (m, r), (r, n): rows of A are orthogonal, of norm 1 or s_i
+    Q, R = torch.linalg.qr(torch.randn(A.shape[1], len(A), generator=generator, dtype=torch.float64).to(A.device))
     return B * A.norm(dim=1) @ (Q * R.diagonal().sign()).T
 
 
@@ -143,11 +150,13 @@ def without_alignment(W, ranks, inputs, held_out, draws=5):
         For white inputs either is the error in the weights.
     """
     generator, found = torch.Generator().manual_seed(0), {"turned": [], "gaussian": []}
+    factors = truncated(W, None)
     for _ in range(draws):
         gaussian = torch.randn(W.shape, generator=generator, dtype=torch.float64).to(W.device)
-        for name, other in (("turned", turned(W, generator)), ("gaussian", gaussian)):
-            B, A = whitened(other, None, inputs)
-            found[name].append([errors(other, (B[:, :r], A[:r]), held_out)["outputs"] for r in ranks])
+        for name, other in (("turned", turned(factors, generator)), ("gaussian", gaussian)):
+            _, A = whitened(other, None, inputs)
+            kept = torch.sum((A @ held_out.second) * A, 1).cumsum(0) / torch.sum((other @ held_out.second) * other)
+            found[name].append([float((1 - kept[r - 1]).clamp_min(0).sqrt()) for r in ranks])
     return {name: np.mean(values, 0).tolist() for name, values in found.items()}
 
 

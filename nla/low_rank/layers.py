@@ -131,8 +131,8 @@ def replace(model, ranks, factors=None, bias=None, inner_bias=False, activation=
     transformers.PreTrainedModel
         `model`.
     """
+    layout = Layout(model.config, Held(model))
     for (kind, layer), rank in ranks.items():
-        layout = Layout(model.config, Held(model))
         path, part = place(layout, kind, layer)
         parent, _, name = path.rpartition(".")
         if part.shared and kind in KINDS:
@@ -191,7 +191,6 @@ def _check(old, kind, layer, rank, embedding):
 
 def _apart(model, layout, part, layer):
     """The fused module of a layer as one Linear per kind."""
-    layout.tensors.update(model.named_parameters())
     linears = {}
     for kind in part.shared:
         W, b = layout.weight(kind, layer).detach(), layout.bias(kind, layer)

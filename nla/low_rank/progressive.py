@@ -1,19 +1,22 @@
 """Low-rank factors through depth and through training: layers replaced one after the other, and every checkpoint."""
 
 import copy
+from functools import partial
 
 import pandas as pd
 import torch
 
 from nla import language, low_rank, models
-from nla.low_rank.budgets import all_factors, loss_at, rank_for
-from nla.low_rank.calibration import input_moments, losses, matrices, running
-from nla.low_rank.factorisation import truncated, whitened
+from nla.low_rank.budgets import all_factors, cut, loss_at, rank_for
+from nla.low_rank.calibration import input_moments, losses, running, spoiled
+from nla.resumed import Resumed
 
-AT_ONCE, IN_TURN, CALIBRATED = "whitened, at once", "whitened, in turn", "in turn, calibrated"
+TRUNCATED, AT_ONCE = "truncated SVD", "whitened, at once"
+IN_TURN, CALIBRATED = "whitened, in turn", "in turn, calibrated"
+WAYS = (TRUNCATED, AT_ONCE, IN_TURN, CALIBRATED)
 
 
-def progressive(model, fit, held_out, fraction=0.5, steps=10, lr=1e-3, batch=4):
+def progressive(model, plain, factors, fit, held_out, ways=WAYS, layers=None, fraction=0.5, steps=10, lr=1e-3, batch=4):
     """Held-out loss while layers are replaced from the first to the last, by four ways of finding the factors.
 
     Plain truncation; whitening by what the layers of the whole model are given; by what they are given once those
@@ -22,6 +25,10 @@ def progressive(model, fit, held_out, fraction=0.5, steps=10, lr=1e-3, batch=4):
 
     Parameters
     ----------
+    plain, factors : dict
+        Of `budgets.all_factors`, without moments and with those of `model` on `fit`.
+    layers : int, optional
+        How many are replaced; None: all.
     fraction : float
         Of the parameters of each matrix.
 
@@ -30,23 +37,27 @@ def progressive(model, fit, held_out, fraction=0.5, steps=10, lr=1e-3, batch=4):
     pandas.DataFrame
         way, layers (how many are replaced), loss.
     """
-    keys = low_rank.linears(model)
-    shapes = {key: tuple(W.shape) for key, W in matrices(model).items()}
-    before, rows = input_moments(model, fit), []
-    for way in ("truncated SVD", AT_ONCE, IN_TURN, CALIBRATED):
+    ranks = {key: rank_for((len(B), A.shape[1]), fraction) for key, (B, A) in factors.items()}
+    whole, rows = losses(model, held_out).mean(), []
+    for way in ways:
         student = copy.deepcopy(model)
-        rows.append({"way": way, "layers": 0, "loss": losses(student, held_out).mean()})
-        for count, layer in enumerate(dict.fromkeys(layer for _, layer in keys), 1):
-            here = [key for key in keys if key[1] == layer]
-            moments = before if way == AT_ONCE else input_moments(student, fit, here) if way != "truncated SVD" else {}
-
-            def factors(W, rank, key, moments=moments):
-                return whitened(W, rank, moments[key]) if moments else truncated(W, rank)
-
-            low_rank.replace(student, {key: rank_for(shapes[key], fraction) for key in here}, factors)
+        fitted, judged = Resumed(student, fit), Resumed(student, held_out)
+        rows.append({"way": way, "layers": 0, "loss": whole})
+        for count, layer in enumerate(list(dict.fromkeys(layer for _, layer in ranks))[:layers], 1):
+            here = [key for key in ranks if key[1] == layer]
+            chosen = plain if way == TRUNCATED else factors
+            if way in (IN_TURN, CALIBRATED):
+                run = partial(fitted.until, layer + 1)
+                chosen = all_factors(student, input_moments(student, fit, here, run=run))
+            put = lambda W, rank, key, chosen=chosen: cut(chosen[key], rank)  # noqa: E731
+            low_rank.replace(student, {key: ranks[key] for key in here}, put)
             if way == CALIBRATED:
                 calibrate(student, model, fit, steps, lr, batch, seed=layer)
-            rows.append({"way": way, "layers": count, "loss": losses(student, held_out).mean()})
+            rows.append({"way": way, "layers": count, "loss": judged.losses().mean()})
+            if way != CALIBRATED and count < len(judged.layers):  # whose layers below stay as they are
+                judged.reach(layer + 1)
+                if way == IN_TURN:
+                    fitted.reach(layer + 1)
     return pd.DataFrame(rows)
 
 
@@ -75,10 +86,10 @@ def calibrate(student, teacher, windows, steps, lr=1e-3, batch=4, seed=0):
     return student
 
 
-def through_training(ladder, fit, held_out, fraction=0.25):
+def through_training(ladder, fit, held_out, fraction=0.25, alone=None):
     """How much the loss rises at each checkpoint when its matrices keep `fraction` of their parameters.
 
-    Checkpoints with NaN are left out.
+    Checkpoints with NaN are left out. `alone`: the kinds that are replaced alone too, by default every one.
 
     Returns
     -------
@@ -89,13 +100,14 @@ def through_training(ladder, fit, held_out, fraction=0.25):
     rows = []
     for checkpoint in ladder:
         model = running(language.language_model(checkpoint))
-        if not all(bool(p.isfinite().all()) for p in model.parameters()):
+        if spoiled(model):
             continue
         whole = losses(model, held_out).mean()
         ways = {"truncated SVD": all_factors(model), "whitened": all_factors(model, input_moments(model, fit))}
         for way, factors in ways.items():
             ranks = {key: rank_for((len(B), A.shape[1]), fraction) for key, (B, A) in factors.items()}
-            kinds = dict.fromkeys(kind for kind, _ in ranks) if way == "whitened" else {}
+            kinds = dict.fromkeys(kind for kind, _ in ranks) if alone is None else alone
+            kinds = kinds if way == "whitened" else ()
             parts = {"all": ranks} | {k: {key: r for key, r in ranks.items() if key[0] == k} for k in kinds}
             for what, chosen in parts.items():
                 loss = loss_at(model, factors, chosen, held_out)

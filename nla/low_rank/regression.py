@@ -4,7 +4,6 @@ ebany_research/llm_lora/lora_mistral.md of github.com/dmitrymailk/gpus_go_brrrr,
 took.
 """
 
-import time
 from itertools import pairwise
 
 import numpy as np
@@ -76,32 +75,6 @@ def one_prompt(model, windows, steps, length=82, rank=64):
         for key, x, y, s in zip(keys, X, Y, whole, strict=True)
     ]
     return table, pd.DataFrame(rows)
-
-
-def at_mistrals_size(
-    inputs=MISTRAL["hidden_size"], outputs=MISTRAL["intermediate_size"], length=82, rank=64, repeats=3
-):
-    """Experiment 1 on drawn numbers of the shape of the gate of Mistral-7B: what the two ways to factors take.
-
-    Returns
-    -------
-    closed, step, left : float
-        Seconds of the closed form and of a step of Adam, the best of `repeats`; what it leaves of the sum of squares.
-    """
-    generator = torch.Generator().manual_seed(0)
-    X, Y = (torch.randn(length, size, generator=generator) for size in (inputs, outputs))
-
-    def seconds(work):
-        times = []
-        for _ in range(repeats):
-            began = time.perf_counter()
-            work()
-            times.append(time.perf_counter() - began)
-        return min(times)
-
-    closed = seconds(lambda: regression(X, Y, 2 * rank))
-    one, six = (seconds(lambda n=n: trained(X[None], Y[None], rank, n)) for n in (1, 6))
-    return closed, max(six - one, 1e-9) / 5, regression(X, Y, 2 * rank)[-1] / float(Y.double().square().sum())
 
 
 def many_prompts(model, fit, held_out, steps, rates=((1e-5, "1e-5"), (1e-3, "1e-3, falling to 0"))):

@@ -1,4 +1,4 @@
-"""The exact search for xmin beside the package `powerlaw` 2.0, on the same samples."""
+"""The exact search for xmin beside the package `powerlaw` 2.0, on the same samples; all fits beside the spectrum."""
 
 import json
 from functools import partial
@@ -47,4 +47,17 @@ def rows(size):
         note = f"{same} xmin; alpha {own[0]:.6g} and {alpha:.6g}, D {own[1]:.6g} and {distance:.6g}"
         found.append(timing.row(name, ours[name], theirs[name], ">= 100", note))
         assert np.allclose(own, (alpha, distance, xmin), rtol=1e-6), (name, own, fits[name])
-    return found
+    return [*found, beside_the_spectrum(64 if size == "tiny" else 512)]
+
+
+def beside_the_spectrum(n):
+    """All fits of a matrix that has its spectrum, and the spectrum; the null is drawn before, once per shape."""
+    import torch
+
+    import nla
+
+    matrix = nla.Matrix("dense", 0, 0, torch.randn(n, n, generator=torch.Generator().manual_seed(0)))
+    matrix.singular_values, nla.random_alpha(n, n)
+    spectrum = timing.timed(lambda: nla.spectra.singular_values(nla.spectra.gram(matrix.values)))
+    times = timing.in_turn(3, timing.timed(partial(nla.power_law, matrix)), spectrum)
+    return timing.row(f"fits of {n} x {n}, and its spectrum", *times, ">= 1", "")

@@ -1,0 +1,1 @@
+"""Tables of notebook 10: losses of models with layers of low rank."""
