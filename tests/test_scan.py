@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nla
+from nla.commands import forks
 from nla.scanning import KEYS
-from tests.helpers import forks
 
 
 class Log:
