@@ -37,6 +37,7 @@ FILES := $(foreach link,$(LINKS),$(if $(filter demo demo-chain,$(link)),$(wildca
 	$(wildcard $(link)/step*/* $(link)/*.json $(link)/*.safetensors $(link)/*.bin)))
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
+ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
 .PHONY: help setup all audit scan tables gallery colab-check floors-check notebooks figures test test-slow test-browser check bench lint demo report clean address lab
 .DEFAULT_GOAL := help
@@ -118,12 +119,13 @@ tables: $(OUT)/.scanned ## write every number of MODEL to build/MODEL/tables/: s
 gallery: report ## all figures of MODEL on one page
 	@echo '$(OUT)/report/gallery.html'
 
-notebooks: | $(SETUP) ## refresh the committed outputs of notebooks/ and figures/demo/
-	@$(QUIET) $(BIN)jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
-		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 $(NOTEBOOKS)
+notebooks: | $(SETUP) ## refresh the committed outputs of notebooks/ and figures/demo/ (FULL=1: compute also what is stored)
+	@printf '%s\n' $(NOTEBOOKS) | $(QUIET) $(ONE_THREAD) $(if $(FULL),NLA_FULL=1) xargs -n 1 -P "$$(getconf _NPROCESSORS_ONLN)" \
+		$(BIN)jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
+		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3
 
 # A process for each core (conftest.py says how many), one BLAS thread in each; a file stays in one process.
-PYTEST := $(QUIET) OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 NLA_FIGURES=$(NLA_BUILD)/check/figures \
+PYTEST := $(QUIET) $(ONE_THREAD) NLA_FIGURES=$(NLA_BUILD)/check/figures \
 	$(PY) -m pytest -p no:cacheprovider -n auto --dist loadfile --no-loadscope-reorder
 NBVAL := --nbval-lax --nbval-current-env --nbval-kernel-startup-timeout 300
 

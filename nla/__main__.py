@@ -59,8 +59,11 @@ def execute(options):
 
 def series(options):
     """Run all notebooks on MODEL that are not up to date, side by side."""
+    import signal
+
     from nla.commands.series import series
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an interrupt: what runs is ended
     stopped = series(options.model, options.steps, options.jobs)
     return f"nla: stopped: {' '.join(stopped)}; run again, and the others are not run anew" if stopped else 0
 

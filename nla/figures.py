@@ -53,7 +53,13 @@ def steps_axis(ax, steps):
 
 
 def log_axis(axis):
-    """A logarithmic axis (ax.xaxis or ax.yaxis) with plain numbers at 1, 2 and 5 times the powers of ten."""
+    """A logarithmic axis (ax.xaxis or ax.yaxis) with plain numbers at 1, 2 and 5 times the powers of ten.
+
+    It stays as it is where nothing drawn on it, or on those that share it, is above 0.
+    """
+    alike = getattr(axis.axes, f"get_shared_{axis.axis_name}_axes")().get_siblings(axis.axes)
+    if not any(np.isfinite(getattr(ax, f"{axis.axis_name}axis").get_minpos()) for ax in alike):
+        return
     getattr(axis.axes, f"set_{axis.axis_name}scale")("log")
     low, high = sorted(axis.get_view_interval())
     narrow = np.log10(high / low) < 1.2 if low > 0 else False

@@ -148,9 +148,10 @@ class Job:
     def _notes(self, checkpoint):
         """What says which weights these are; of a folder's, the files are read once for that."""
         identity = listing.identity(checkpoint)
-        if identity not in self.contents:
-            self.contents[identity] = listing.content(checkpoint)
-        return {"identity": identity, "content": self.contents[identity]}
+        known = checkpoint, identity  # files unpacked from an archive are of one size and one time everywhere
+        if known not in self.contents:
+            self.contents[known] = listing.content(checkpoint)
+        return {"identity": identity, "content": self.contents[known]}
 
     def _joined(self, checkpoint, found):
         measures = self.wanted[checkpoint]

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 
 import nla
 from nla import ladders
+from nla.commands import forks
 from tests.conftest import branches, moving
-from tests.helpers import forks
 
 
 def weights(name, **more):

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from nla import store
+from nla.commands import forks
 from tests import bench
 from tests.bench import __main__ as runner, synthetic, timing
-from tests.helpers import forks
 
 OFFLINE = ("growth", "import", "limit", "low_rank", "seed")  # the others make an environment, or start many processes
 

@@ -12,9 +12,9 @@ from PIL import Image, ImageChops, ImageStat
 
 import nla
 from nla import skeleton
+from nla.commands import forks
 from nla.families import FAMILIES
 from tests import test_notebooks as shape
-from tests.helpers import forks
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")

@@ -1,12 +1,13 @@
 """What notebooks take for granted of `demo`, on a ladder where nothing is even."""
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 
 import nla
 from nla import figures
-from nla.plots import row_norm_plots
+from nla.plots import row_norm_plots, stage_plots, vector_plots
 from tests.helpers.crooked import SPOILT, VOCABULARY, crooked_ladder
 
 
@@ -31,7 +32,7 @@ def test_heads_of_queries_beside_the_keys_that_they_meet(crooked):
         key = weights.matrix("key", 1).values.view(2, 8, 32).norm(dim=2).argmax(1)
     assert heads.groupby("kind").size().to_dict() == {"query": 12, "dense": 12, "key": 6, "value": 6}
     met = row_norm_plots.met(heads)
-    assert met[met.layer == 1].sort_values("place").index_key.tolist() == np.repeat(key, 2).tolist()
+    assert met[met.layer == 1].sort_values("place").index_key.tolist() == np.repeat(key.numpy(), 2).tolist()
     assert sum(bool(ax.get_title()) for ax in fig.axes) == 4
 
 
@@ -42,3 +43,26 @@ def test_what_is_left_out_everywhere_is_not_drawn(tmp_path, capsys):
         assert capsys.readouterr().out == "figure 00_none: nothing of tiny can be shown here\n"
     assert not (tmp_path / "figures" / "tiny" / "00_none.png").exists()
     assert row_norm_plots.met(row_norm_plots.by_head([], 1.0)[1]).empty
+
+
+def test_an_axis_with_nothing_above_zero_stays_linear(tmp_path):
+    fig, axs = plt.subplots(1, 2, sharey=True)
+    axs[0].plot([0, 0])
+    figures.log_axis(axs[0].yaxis)
+    assert axs[0].get_yscale() == "linear"
+    figures.show(fig, "00_zero", "tiny")
+    axs[1].plot([1, 10])
+    figures.log_axis(axs[0].yaxis)
+    assert axs[0].get_yscale() == axs[1].get_yscale() == "log"
+
+
+def test_a_ladder_that_was_never_trained(tmp_path):
+    """Its updates are zero and have no rank, its biases no size: figures of them are empty, and nothing stops."""
+    ladder = str(crooked_ladder(tmp_path / "ladder", steps=(0, 1), rate=0, spoilt=None))
+    table = nla.scan(ladder, [nla.update, nla.vectors, nla.drift], progress=False)
+    updates = table.assign(update=stage_plots.PRETRAINING)
+    assert (updates.delta_norm.dropna() == 0).all() and updates.delta_stable_rank.isna().all()
+    assert not stage_plots.by_size(table, updates, {}).axes
+    biased = table[table.bias_rms > 0]
+    vector_plots.noise_walk(figures.over_steps(biased, "bias_rms", log=True), np.ones(3))
+    assert not vector_plots.chance_band(figures.over_steps(biased, "bias_mean"), biased, "rows").axes

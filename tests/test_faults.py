@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 
 import nla
 from nla import patience
+from nla.commands import forks
 from nla.patience import Unavailable
 from tests.conftest import branches, moving, on_disk, whole
-from tests.helpers import forks
 from tests.test_hub import start
 
 SIZE = 83112  # of model.safetensors

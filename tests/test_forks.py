@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.helpers import forks
+from nla.commands import forks
 
 pytestmark = pytest.mark.skipif("NLA_FORKS" not in os.environ, reason="no forks on this system")
 

@@ -16,9 +16,9 @@ from safetensors.torch import load_file, save, save_file
 
 import nla
 from nla import hub as nla_hub, ladders, language, listing
+from nla.commands import forks
 from nla.patience import NotThere, Unavailable
 from tests.conftest import branches, moving, on_disk, whole
-from tests.helpers import forks
 
 EMPTY = {"config.json": b"{}"}
 GET = "GET /lfs/acme/tiny/"

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from nla import models
-from tests.helpers import forks
+from nla.commands import forks
 
 ROOT = Path(__file__).parent.parent
 

@@ -7,7 +7,7 @@ import pytest
 
 import nla
 from nla import models
-from tests.helpers import forks
+from nla.commands import forks
 
 
 def test_demo_is_an_ordered_ladder():

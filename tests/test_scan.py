@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nla
+from nla.commands import forks
 from nla.scanning import KEYS
-from tests.helpers import forks
 
 
 class Log:
@@ -256,3 +256,11 @@ def test_two_scans_at_once_share_the_work(ladder, tmp_path):
 
 def test_summary_is_plain_data(ladder):
     json.dumps(nla.scan(str(ladder), counting).attrs["summary"])
+
+
+def test_checkpoints_of_one_size_and_time_are_not_taken_for_copies(ladder):
+    for path in ladder.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    table = nla.scan(str(ladder), nla.norms)
+    assert set(table[table.duplicate_of.notna()].revision) == {"step1"}
+    assert table.groupby("step").l1.sum().nunique() == 3

@@ -12,8 +12,7 @@ import psutil
 import pytest
 
 from nla import slug
-from nla.commands import series
-from tests.helpers import forks
+from nla.commands import forks, series
 
 PARAMETERS = nbformat.v4.new_code_cell('MODEL = "demo"\nSTEPS = "all"', metadata={"tags": ["parameters"]})
 

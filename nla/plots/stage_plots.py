@@ -148,6 +148,7 @@ def by_size(before, table, lengths=None, controls=None, column="delta_stable_ran
     """`column` of every saved update of pretraining and of the stages against its size and, if known, its length.
 
     Medians over the matrices of layers, bars the middle half; pretraining's points carry the step they end at.
+    Updates of nothing are left out.
 
     Parameters
     ----------
@@ -159,7 +160,9 @@ def by_size(before, table, lengths=None, controls=None, column="delta_stable_ran
         Of `nla.stages.controls`; open circles.
     """
     ladder = before[(before.layer >= 0) & (before.delta_norm > 0)]
-    table = table[(table.layer >= 0) & (table["update"] != PRETRAINING)]
+    table = table[(table.layer >= 0) & (table["update"] != PRETRAINING) & (table.delta_norm > 0)]
+    if ladder.empty and table.empty:
+        return plt.figure()
     shades = colors([PRETRAINING, *dict.fromkeys(table["update"])])
     axes = {"delta_norm": "||update|| / ||W||"} | ({"length": "updates"} if lengths else {})
     fig, axs = plt.subplots(1, len(axes), figsize=(4.4 * len(axes), 3.4), sharey=True, squeeze=False)

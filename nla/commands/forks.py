@@ -21,7 +21,7 @@ from pathlib import Path
 
 
 def python():
-    """The interpreter for what a test starts: one that forks where `served` is in force, as in every run of pytest."""
+    """The interpreter for what is started: one that forks where `served` is in force."""
     return os.path.join(os.environ["NLA_FORKS"], "python") if "NLA_FORKS" in os.environ else sys.executable
 
 
@@ -32,8 +32,8 @@ def kill(process):
 
 
 @contextlib.contextmanager
-def served():
-    """A server whose forks are `python()` and, by the kernel's specification, every notebook's kernel."""
+def served(environment=None):
+    """A server, in `environment`, whose forks are `python()` and, by the kernel's specification, all kernels."""
     import subprocess
 
     with tempfile.TemporaryDirectory() as folder:
@@ -46,7 +46,10 @@ def served():
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind(f"{folder}/socket")
             listener.listen(64)
-            number, own = listener.fileno(), {"start_new_session": True, "stdin": subprocess.DEVNULL}
+            number, own = (
+                listener.fileno(),
+                {"start_new_session": True, "stdin": subprocess.DEVNULL, "env": environment},
+            )
             process = subprocess.Popen([sys.executable, __file__, str(number)], pass_fds=[number], **own)
         os.environ |= {"NLA_FORKS": folder, "JUPYTER_PATH": folder}
         try:
