@@ -128,7 +128,8 @@ def losses(model, windows, at_once=16):
     found = []
     for part in windows.split(at_once):
         logits = model(part[:, :-1], use_cache=False).logits.float()
-        found.append(torch.nn.functional.cross_entropy(logits.mT, part[:, 1:], reduction="none").double().mean(1))
+        each = torch.nn.functional.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten(), reduction="none")
+        found.append(each.view(len(part), -1).double().mean(1))
     return torch.cat(found).cpu().numpy()
 
 

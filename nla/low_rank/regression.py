@@ -131,7 +131,7 @@ def trained(X, Y, rank, steps, lr=1e-3, decay=False, batch=None, clip=None, held
     Returns
     -------
     pandas.DataFrame
-        step (about 60, evenly spaced in the logarithm), layer (place in X), residual.
+        step (about 30, evenly spaced in the logarithm), layer (place in X), residual.
     """
     generator = torch.Generator().manual_seed(seed)
     layers, count, n = X.shape
@@ -148,7 +148,7 @@ def trained(X, Y, rank, steps, lr=1e-3, decay=False, batch=None, clip=None, held
         hidden = torch.cat([x @ first[..., :rank], x @ first[..., rank:] + inner], 2)
         return torch.baddbmm(outer, hidden, second).sub(y).square().sum((1, 2))
 
-    noted, rows = set(np.unique(np.geomspace(1, steps, 60).round().astype(int))), []
+    noted, rows = set(np.unique(np.geomspace(1, steps, 30).round().astype(int))), []
     for step in range(1, steps + 1):
         start = 0 if batch is None else (step - 1) * batch % (count - count % batch)
         part = slice(start, None if batch is None else start + batch)
