@@ -16,7 +16,7 @@ endif
 empty :=
 LINKS := $(foreach link,$(subst >, ,$(MODEL)),$(if $(filter demo,$(link)),demo,$(if $(wildcard $(link)/.),$(abspath $(link)),$(link))))
 override MODEL := $(subst $(empty) $(empty),>,$(strip $(LINKS)))
-SLUG := $(shell $(PYTHON) '$(CURDIR)/nla/slug.py' '$(MODEL)')
+SLUG := $(shell $(PYTHON) '$(CURDIR)/nla/models/paths.py' '$(MODEL)')
 OUT := $(NLA_BUILD)/$(SLUG)
 
 # In Colab or an active environment that one is used; otherwise .venv is made here.
@@ -32,7 +32,7 @@ endif
 
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
 EXECUTED := $(NOTEBOOKS:notebooks/%=$(OUT)/%)
-SOURCES := $(wildcard nla/*.py nla/*/*.py)
+SOURCES := $(wildcard nla/*.py nla/*/*.py nla/*/*/*.py)
 FILES := $(foreach link,$(LINKS),$(if $(filter demo demo-chain,$(link)),$(wildcard nla/demo/*/*),\
 	$(wildcard $(link)/step*/* $(link)/*.json $(link)/*.safetensors $(link)/*.bin)))
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \

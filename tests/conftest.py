@@ -72,7 +72,7 @@ def hub(tmp_path, monkeypatch):
     from huggingface_hub import constants, file_download
     from huggingface_hub.utils import _http
 
-    from nla import hub, listing, patience
+    from nla.models import cache, hub_listing, retries
     from tests.hub_server import HubServer
 
     class Hasty:  # the client's own waiting; ours is patience.DELAYS
@@ -81,10 +81,10 @@ def hub(tmp_path, monkeypatch):
 
     monkeypatch.setattr(file_download, "time", Hasty())
     monkeypatch.setattr(_http, "time", Hasty())
-    monkeypatch.setattr(patience, "time", Hasty())
-    monkeypatch.setattr(patience, "_contact", {"made": False, "lost": False})
-    monkeypatch.setattr(hub, "_ours", set())
-    monkeypatch.setattr(listing, "_refused", {})
+    monkeypatch.setattr(retries, "time", Hasty())
+    monkeypatch.setattr(retries, "_contact", {"made": False, "lost": False})
+    monkeypatch.setattr(cache, "_ours", set())
+    monkeypatch.setattr(hub_listing, "_refused", {})
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)

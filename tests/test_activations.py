@@ -11,9 +11,13 @@ import torch
 from tokenizers import Tokenizer
 
 import nla
-from nla import activations, evaluation, fine_tuning, language, listing, stored, surgery
-from nla.plots import removal_plots
-from nla.recipes import Recipe
+from nla.matrices import in_memory
+from nla.models import identity
+from nla.models.recipes import Recipe
+from nla.running import activations, evaluation, language, losses, surgery, texts
+from nla.studies import stored
+from nla.studies.fine_tuning_stages import fine_tuning
+from nla.studies.random_matrix_theory import overlaps, removal_plots
 from tests.test_families import CONFIGS, build
 
 TOKENS = torch.randint(0, 50, (6, 14), generator=torch.Generator().manual_seed(0))
@@ -42,7 +46,7 @@ def inputs(model, tokens):
 @pytest.mark.parametrize("name", CONFIGS)
 def test_covariances_of_every_family_are_numpys(name):
     model = family(name)
-    seen, layout = inputs(model, TOKENS), surgery.in_memory(model)
+    seen, layout = inputs(model, TOKENS), in_memory.in_memory(model)
     kinds = set()
     for group, layer, found in activations.covariances(model, TOKENS, at_once=4):
         for kind in group:
@@ -72,12 +76,12 @@ def test_overlap_by_hand():
     W, Q = rng.standard_normal((9, 30)), np.linalg.qr(rng.standard_normal((30, 30)))[0]
     C = Q * np.arange(30, 0, -1) @ Q.T
     covariance = activations.Covariance(100, torch.zeros(30), torch.from_numpy(C))
-    found = activations.overlap(nla.Matrix("dense", 0, 0, torch.from_numpy(W)), covariance)
+    found = overlaps.overlap(nla.Matrix("dense", 0, 0, torch.from_numpy(W)), covariance)
     _, _, Vt = np.linalg.svd(W.astype(np.float32), full_matrices=False)
     np.testing.assert_allclose(found["overlap"], np.abs(Vt @ Q).max(1), atol=1e-4)
     np.testing.assert_allclose(found["variance"], np.diag(Vt @ C @ Vt.T) / np.trace(C) * 30, rtol=1e-4)
     assert found["energy"] == pytest.approx(np.trace(Vt @ C @ Vt.T) / np.trace(C), rel=1e-4)
-    aligned = activations.overlap(
+    aligned = overlaps.overlap(
         nla.Matrix("dense", 0, 0, torch.from_numpy((Q[:, :5] * np.arange(5, 0, -1)).T.copy())), covariance
     )
     np.testing.assert_allclose(aligned["overlap"], 1, atol=1e-5)
@@ -89,7 +93,7 @@ def test_an_overlap_does_not_say_where_the_inputs_vary():
     Q, values = np.linalg.qr(rng.standard_normal((40, 40)))[0], np.linspace(2, 0.1, 40)
     covariance = activations.Covariance(100, torch.zeros(40), torch.from_numpy(Q * values @ Q.T))
     W = (Q * np.arange(40, 0, -1)).T.copy()  # right singular vectors: the columns of Q, in the order of the variances
-    found = activations.overlap(nla.Matrix("dense", 0, 0, torch.from_numpy(W)), covariance)
+    found = overlaps.overlap(nla.Matrix("dense", 0, 0, torch.from_numpy(W)), covariance)
     np.testing.assert_allclose(found["overlap"], 1, atol=1e-4)
     np.testing.assert_allclose(found["place"], (np.arange(40) + 0.5) / 40)
     np.testing.assert_allclose(found["variance"], values / values.mean(), rtol=1e-3)
@@ -108,7 +112,7 @@ def test_random_overlap(d):
     """Three sigma: above the band 1.35 of 1,000 random vectors, below it no more; 20,000 drawn."""
     v = torch.randn(d, 20000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     largest = (v / v.norm(dim=0)).abs().amax(0).numpy()
-    low, high = activations.random_overlap(d, d)
+    low, high = overlaps.random_overlap(d, d)
     assert (largest > high).mean() == pytest.approx(0.00135, abs=0.0012)
     assert (largest < low).mean() < 0.0025
     assert largest.min() < 1.2 * low
@@ -118,20 +122,20 @@ def test_rank_of_a_short_text(model):
     *_, found = next(activations.covariances(model, TOKENS[:1, :5]))
     assert found.eigenvectors.shape[1] <= 4
     none = activations.Covariance(3, torch.zeros(4), torch.zeros(4, 4, dtype=torch.float64))
-    assert np.isnan(activations.overlap(nla.Matrix("dense", 0, 0, torch.eye(4)), none)["overlap"]).all()
+    assert np.isnan(overlaps.overlap(nla.Matrix("dense", 0, 0, torch.eye(4)), none)["overlap"]).all()
 
 
 @pytest.mark.parametrize("name", ["gpt_neox", "gpt2 narrow", "bert", "llama", "phi3"])
 def test_removing_all_deciles_in_turn_and_putting_them_back_leaves_the_loss_unchanged(name):
     model = family(name)
-    before, loss = copy.deepcopy(model.state_dict()), evaluation.losses_on(model, FakeBpe(), TOKENS)
+    before, loss = copy.deepcopy(model.state_dict()), losses.losses_on(model, FakeBpe(), TOKENS)
     whole = loss(model)
     table = surgery.deciles(model, {"loss": loss})
     assert all(torch.equal(before[n], tensor) for n, tensor in model.state_dict().items())
     assert np.allclose(loss(model), whole)
-    kinds = {kind for kind, layer in surgery.in_memory(model).index if layer >= 0}
+    kinds = {kind for kind, layer in in_memory.in_memory(model).index if layer >= 0}
     assert len(table) == 10 * len(kinds) and set(table.part) == set(range(1, 11)) and table.loss.abs().max() > 0
-    layout = surgery.in_memory(model)
+    layout = in_memory.in_memory(model)
     for kind in kinds:  # what was taken out in turn adds up to the matrix
         matrix = layout.matrix(kind, 1)
         removed = sum(matrix.values - surgery.without(matrix, part) for part in range(min(10, min(matrix.shape))))
@@ -145,15 +149,15 @@ class FakeBpe:
 
 def test_deciles_layer_by_layer(model):
     windows = torch.randint(0, 97, (5, 20), generator=torch.Generator().manual_seed(1))
-    loss = {"loss": lambda m: language.losses(m, windows)}
+    loss = {"loss": lambda m: losses.losses(m, windows)}
     table = surgery.deciles(model, loss, kinds=["value"], parts=(0,), layers=[0, 1])
-    with surgery.replaced(model, {("value", 1): surgery.without(surgery.in_memory(model).matrix("value", 1), 0)}):
-        rise = language.losses(model, windows)
-    rise = rise - language.losses(model, windows)
+    with surgery.replaced(model, {("value", 1): surgery.without(in_memory.in_memory(model).matrix("value", 1), 0)}):
+        rise = losses.losses(model, windows)
+    rise = rise - losses.losses(model, windows)
     row = table[table.layer == 1].iloc[0]
     assert row.loss == pytest.approx(rise.mean(), abs=1e-6) and len(table) == 2
     assert row.loss_error == pytest.approx(rise.std(ddof=1) / 5**0.5, abs=1e-6)
-    assert language.loss(model, windows) == pytest.approx(language.losses(model, windows).mean())
+    assert losses.loss(model, windows) == pytest.approx(losses.losses(model, windows).mean())
 
 
 def test_masked_loss_is_that_of_the_model_itself():
@@ -163,7 +167,7 @@ def test_masked_loss_is_that_of_the_model_itself():
     tokens = torch.randint(4, 50, (4, 13), generator=torch.Generator().manual_seed(2))
     seen = []
     hook = model.get_input_embeddings().register_forward_pre_hook(lambda m, args: seen.append(args[0].clone()))
-    found = evaluation.masked_losses(model, tokens, mask=3, at_once=3)
+    found = losses.masked_losses(model, tokens, mask=3, at_once=3)
     hook.remove()
     given = torch.cat(seen)
     hidden = given != tokens
@@ -193,7 +197,7 @@ def test_a_folder_is_run_on_the_text_or_it_is_said_why_not(name, tmp_path, monke
     text.write_text("def f(x):\n    return x\n" * 60)
     monkeypatch.setenv("TEXT", str(text))
     now, why = evaluation.running(checkpoint)
-    assert not why and now.windows.shape[1] == 41 and evaluation.texts() == [text.read_text()]
+    assert not why and now.windows.shape[1] == 41 and texts.texts() == [text.read_text()]
     assert 3 < now.losses(now.model).mean() < 15 and len(now.losses(now.model)) == len(now.windows)
     text.write_text("x")
     assert "shorter" in evaluation.running(checkpoint)[1]
@@ -205,8 +209,8 @@ def test_a_bert_without_its_head_can_be_read_but_not_scored(tmp_path):
     family("bert").bert.save_pretrained(tmp_path / "m")
     shutil.copy(nla.models.DEMO / "tokenizer.json", tmp_path / "m")
     model = language.headless_model(nla.checkpoints(str(tmp_path / "m"))[0])
-    assert evaluation.losses_on(model, FakeBpe(), TOKENS) is None
-    assert len(activations.overlaps(model, TOKENS)) == 18
+    assert losses.losses_on(model, FakeBpe(), TOKENS) is None
+    assert len(overlaps.overlaps(model, TOKENS)) == 18
 
 
 def test_fine_tuning_with_a_part_taken_out(model):
@@ -233,9 +237,9 @@ def test_what_is_kept_of_fine_tuning_comes_out_again():
     table = pd.DataFrame(record["tables"]["later"]["rows"], columns=record["tables"]["later"]["columns"])
     row = table.iloc[rng.integers(len(table))]
     (checkpoint,) = (c for c in nla.checkpoints("demo-chain") if c.stage == row.stage)
-    assert record["weights"][checkpoint.revision] == listing.content(checkpoint)
-    pairs = language.held_out()["pairs"]
-    examples = fine_tuning.sequences(language.tokenizer(checkpoint), pairs, evaluation.LENGTH)
+    assert record["weights"][checkpoint.revision] == identity.content(checkpoint)
+    pairs = texts.held_out()["pairs"]
+    examples = fine_tuning.sequences(texts.tokenizer(checkpoint), pairs, evaluation.LENGTH)
     found = fine_tuning.by_stage([checkpoint], examples[::2], [row.kind]).iloc[0]
     assert found.rise == pytest.approx(row.rise, abs=2e-5) and found.error == pytest.approx(row.error, abs=2e-5)
 
@@ -250,7 +254,7 @@ def test_losses_on_answers_are_in_the_order_of_the_answers(model):
 
 def test_answers_in_chat_format_and_as_source():
     bpe = Tokenizer.from_file(str(nla.models.DEMO / "tokenizer.json"))
-    pairs = language.held_out()["pairs"][:4]
+    pairs = texts.held_out()["pairs"][:4]
     (prompt, answer), *_ = fine_tuning.sequences(bpe, pairs)
     assert prompt[0] == 2 and prompt[-1] == 3 and answer[-1] == 0 and bpe.decode(answer[:-1]) == pairs[0][2]
     assert fine_tuning.sequences(bpe, pairs, most=1) == []
@@ -265,15 +269,15 @@ def test_answers_in_chat_format_and_as_source():
 def test_what_is_said_of_rises():
     rises = pd.DataFrame({"kind": ["query", "value"] * 2, "stage": ["base", "base", "sft", "sft"]})
     rises = rises.assign(rise=[0.0, 0.001, -0.00001, 0.005], error=[0.001, 0.001, 0.001, 0.0015])
-    assert removal_plots.grown(rises, "stage", "base", "sft") == ["value"]
-    assert removal_plots.grown(rises, "stage", "base", "sft", errors=3) == []
-    text = removal_plots.thousandths(rises, "stage", "rise")
+    assert surgery.grown(rises, "stage", "base", "sft") == ["value"]
+    assert surgery.grown(rises, "stage", "base", "sft", errors=3) == []
+    text = surgery.thousandths(rises, "stage", "rise")
     assert [line.split() for line in text.splitlines()[2:]] == [
         ["base", "0.0", "±1.0", "1.0", "±1.0"],
         ["sft", "0.0", "±1.0", "5.0", "±1.5"],
     ]
     tenths = pd.DataFrame({"kind": "dense", "layer": -1, "part": [9, 10], "loss": [1.0, 1.2], "loss_error": [0.1, 0.1]})
-    assert removal_plots.upturns(tenths) == ["dense"] and removal_plots.upturns(tenths, 2) == []
+    assert surgery.upturns(tenths) == ["dense"] and surgery.upturns(tenths, 2) == []
 
 
 def test_along_a_direction_are_the_moments_of_the_projections():

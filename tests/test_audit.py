@@ -7,8 +7,8 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 import nla
-from nla import ladders
 from nla.commands import forks
+from nla.models import published
 from tests.conftest import branches, moving
 
 
@@ -21,15 +21,15 @@ def test_stale_branches_of_pythia_2_8b(hub):
     """86 of 154 branches serve weights of the end: 76 the file of main, 10 (step143000 among them) another one."""
     second = {54000, *range(56000, 60000, 1000), *range(61000, 65000, 1000), 143000}
     rounded = {55000, 60000, 65000, 70000, 80000, 90000, 100000, 103000, 110000, 120000, 130000, 140000}
-    first = {s for s in ladders.PYTHIA_STEPS if s <= 53000} | rounded
+    first = {s for s in published.PYTHIA_STEPS if s <= 53000} | rounded
     assert (len(first), len(second)) == (76, 10)
     made = {"main": weights("main")}
-    for step in ladders.PYTHIA_STEPS:
+    for step in published.PYTHIA_STEPS:
         made[f"step{step}"] = weights("main" if step in first else "late" if step in second else f"own {step}")
     hub.add("EleutherAI/pythia-2.8b", made)
     table = nla.audit("pythia-2.8b").set_index("step")
     assert hub.count() == hub.count("GET /api/models") == 2 + 155  # refs twice and every tree: nothing was fetched
-    assert table.index.tolist() == list(ladders.PYTHIA_STEPS)
+    assert table.index.tolist() == list(published.PYTHIA_STEPS)
     assert set(table[table.status == "stale"].index) == (first | second) - {143000}
     assert set(table.of[list(first)]) == {"main"} and set(table.of[list(second - {143000})]) == {"step143000"}
     assert (table.status == "ok").sum() == 68 + 1
@@ -55,7 +55,7 @@ def test_mixed_shards_of_pythia_12b(hub):
 
 
 def test_step_0_is_step_1_and_published_steps_may_be_absent(hub):
-    made = {f"step{s}": weights("same" if s < 2 else str(s)) for s in ladders.PYTHIA_STEPS if s not in (64, 40000)}
+    made = {f"step{s}": weights("same" if s < 2 else str(s)) for s in published.PYTHIA_STEPS if s not in (64, 40000)}
     made["step8"] = {"config.json": b"{}"}
     hub.add("EleutherAI/pythia-410m-seed9", made)
     table = nla.audit("pythia-410m-seed9")

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from nla import store
 from nla.commands import forks
+from nla.models import paths
 from tests import bench
 from tests.bench import __main__ as runner, synthetic, timing
 
@@ -19,7 +19,7 @@ OFFLINE = ("growth", "import", "limit", "low_rank", "seed")  # the others make a
 def test_items_run_without_network(tmp_path):
     environment = os.environ | {"BENCH": "tiny", "NLA_BUILD": str(tmp_path), "OMP_NUM_THREADS": "2"}
     command = [forks.python(), "-m", "tests.bench", *OFFLINE]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=store.root())
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=paths.root())
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((tmp_path / "bench.json").read_text())
     assert set(results) == set(OFFLINE)

@@ -12,9 +12,10 @@ import pytest
 from filelock import FileLock
 
 import nla
-from nla import cluster, patience, worker_side, workers
-from nla.__main__ import main
-from nla.job import Job
+from nla.commands.main import main
+from nla.models import retries
+from nla.scanning import cluster, cluster_worker, workers
+from nla.scanning.plan import Job
 from tests.conftest import branches, moving, on_disk
 from tests.test_make import make
 
@@ -41,7 +42,9 @@ def quick():
     method = {"distributed.worker.multiprocessing-method": "forkserver"}
     with dask.config.set({"distributed.scheduler.allowed-failures": 1, **method}):
         distributed.utils.get_mp_context()  # which sets what is imported there
-        multiprocessing.set_forkserver_preload(["distributed", "nla.worker_side", "nla.measures", "tests.test_cluster"])
+        multiprocessing.set_forkserver_preload(
+            ["distributed", "nla.scanning.cluster_worker", "nla.measures", "tests.test_cluster"]
+        )
         yield
 
 
@@ -49,7 +52,7 @@ def quick():
 def hasty(monkeypatch):
     """Waits that are said at once, and end after two seconds."""
     monkeypatch.setenv("NLA_WAIT", "2s")
-    monkeypatch.setattr(patience, "SAID", 0.2)
+    monkeypatch.setattr(retries, "SAID", 0.2)
 
 
 @pytest.fixture(scope="module")
@@ -287,7 +290,7 @@ def test_no_scheduler_and_no_dask_are_one_line(ladder, monkeypatch):
 def test_a_worker_with_other_code_is_refused(ladder):
     run = ("run", str(ladder), None, None, "cpu", 1, nla.checkpoints(str(ladder)), ladder)
     with pytest.raises(RuntimeError, match="another version of nla"):
-        worker_side.measured(run, 0, [nla.norms], ["0123456789ab"])
+        cluster_worker.measured(run, 0, [nla.norms], ["0123456789ab"])
 
 
 def test_workers_walk_on_and_else_enter_the_longest_stretch():

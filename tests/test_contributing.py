@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, ImageChops, ImageStat
 
 import nla
-from nla import skeleton
 from nla.commands import forks
-from nla.families import FAMILIES
+from nla.commands.notebook import new
+from nla.matrices import FAMILIES
 from tests import test_notebooks as shape
 
 ROOT = Path(__file__).parent.parent
@@ -65,9 +65,9 @@ def test_a_notebook(tmp_path, monkeypatch):
     slug, question = command[4], "How large is the gap?"
     assert command[:4] == ["python", "-m", "nla", "new"] and question in block("Add a notebook", "sh")
     shutil.copy(ROOT / "notebooks" / "00_checkpoints.ipynb", tmp_path)
-    path = skeleton.new(slug, question, shape.ADDRESS, tmp_path)
+    path = new(slug, question, shape.ADDRESS, tmp_path)
     with pytest.raises(ValueError, match="is there already"):
-        skeleton.new(slug, question, shape.ADDRESS, tmp_path)
+        new(slug, question, shape.ADDRESS, tmp_path)
     monkeypatch.setenv("TQDM_DISABLE", "1")
     execute = ["-m", "nbconvert", "--log-level", "ERROR", "--to", "notebook", "--execute", "--inplace"]
     options = ["--ExecutePreprocessor.record_timing=False", "--ExecutePreprocessor.kernel_name=python3"]
@@ -107,4 +107,4 @@ def test_the_measure_of_the_readme_gives_its_figure(tmp_path, monkeypatch):
 
 def test_a_bad_name_is_one_line():
     with pytest.raises(ValueError, match="named like 15_spectral_gap"):
-        skeleton.new("gap", "?", shape.ADDRESS)
+        new("gap", "?", shape.ADDRESS)

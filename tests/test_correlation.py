@@ -10,10 +10,11 @@ from safetensors.torch import load_file, save_file
 from scipy import stats
 
 import nla
-from nla import neurons, nulls
+from nla import nulls
 from nla.matrices import Norm
+from nla.measures import neurons
 from nla.measures.correlation import pair_statistics
-from nla.shuffling import BINS, unpaired
+from nla.studies.w1_w2_correlation import BINS, unpaired
 
 
 def matrix_of(w_in, w_out, norm=None, kind="dense_h_to_4h"):

@@ -7,7 +7,10 @@ import pytest
 
 import nla
 from nla import figures
-from nla.plots import row_norm_plots, stage_plots, vector_plots
+from nla.figures import parts
+from nla.studies.biases_layernorms import plots
+from nla.studies.fine_tuning_stages import stage_plots
+from nla.studies.sparsity import row_norm_plots
 from tests.helpers.crooked import SPOILT, VOCABULARY, crooked_ladder
 
 
@@ -60,9 +63,9 @@ def test_a_ladder_that_was_never_trained(tmp_path):
     """Its updates are zero and have no rank, its biases no size: figures of them are empty, and nothing stops."""
     ladder = str(crooked_ladder(tmp_path / "ladder", steps=(0, 1), rate=0, spoilt=None))
     table = nla.scan(ladder, [nla.update, nla.vectors, nla.drift], progress=False)
-    updates = table.assign(update=stage_plots.PRETRAINING)
+    updates = table.assign(update=parts.PRETRAINING)
     assert (updates.delta_norm.dropna() == 0).all() and updates.delta_stable_rank.isna().all()
     assert not stage_plots.by_size(table, updates, {}).axes
     biased = table[table.bias_rms > 0]
-    vector_plots.noise_walk(figures.over_steps(biased, "bias_rms", log=True), np.ones(3))
-    assert not vector_plots.chance_band(figures.over_steps(biased, "bias_mean"), biased, "rows").axes
+    plots.noise_walk(figures.over_steps(biased, "bias_rms", log=True), np.ones(3))
+    assert not plots.chance_band(figures.over_steps(biased, "bias_mean"), biased, "rows").axes

@@ -10,9 +10,9 @@ import torch
 from scipy.stats import kstest
 
 import nla
-from nla import language
 from nla.demo import train
-from nla.recipes import Recipe
+from nla.models.recipes import Recipe
+from nla.running import language, training
 
 
 def test_step_0_is_marchenko_pastur_with_the_closed_form_variance():
@@ -53,7 +53,7 @@ def test_recorded_loss_is_that_of_the_files():
     losses = {}
     for checkpoint in (nla.checkpoints("demo")[0], nla.checkpoints("demo")[-1]):
         with torch.no_grad():
-            losses[checkpoint.step] = train.token_loss(language.language_model(checkpoint), windows).item()
+            losses[checkpoint.step] = training.token_loss(language.language_model(checkpoint), windows).item()
     assert losses[0] == pytest.approx(np.log(1024) + 0.2, abs=0.05)
     assert losses[4000] < 2.5
 

@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nla
-from nla import measuring, spectra
-from nla.measures.drift import compare, decayed_rows, random_rand_distance
+from nla.measures.drift import decayed_rows, random_rand_distance
 from nla.measures.subspaces import LARGEST, dimensions
-from nla.patience import Unavailable
-from nla.recipes import Recipe
+from nla.models.errors import Unavailable
+from nla.models.recipes import Recipe
+from nla.numerics import spectra, threads
+from nla.numerics.changes import compare
 
 
 def gaussian(*shape, seed=0, dtype=torch.float64):
@@ -33,7 +34,7 @@ def moved(now, initial=None, previous=None, final=None, kind="dense"):
 @pytest.fixture(autouse=True)
 def one_thread():
     """As in a scan: matrices this small only lose by sharing."""
-    with measuring.one_thread_each(measuring.cores()):
+    with threads.one_thread_each(threads.cores()):
         yield
 
 

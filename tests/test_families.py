@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nla
-from nla import families, language, models
-from nla.weights import Tensors
+from nla import matrices, models
+from nla.matrices.tensors import Tensors
+from nla.running import attention, language
 
 SMALL = dict(
     num_hidden_layers=3,
@@ -178,7 +179,7 @@ def observed(case, modules):
         return hook
 
     hooks = [m.register_forward_hook(keep(name), with_kwargs=True) for name, m in modules.items()]
-    captured = language.capture_attention(case.model, tokens)
+    captured = attention.capture_attention(case.model, tokens)
     for hook in hooks:
         hook.remove()
     return captured, flow
@@ -214,7 +215,7 @@ def test_query_key_value_are_what_the_model_attends_with(case):
     config = case.model.config
     heads, d_head = config.num_attention_heads, getattr(config, "head_dim", None) or 36 // config.num_attention_heads
     key_heads = getattr(config, "num_key_value_heads", heads)
-    captured = language.capture_attention(case.model, torch.arange(40))
+    captured = attention.capture_attention(case.model, torch.arange(40))
     assert len(captured) == 3
     with nla.load(str(case.folder)) as weights:
         for layer, seen in enumerate(captured):
@@ -476,7 +477,7 @@ def test_asking_for_what_is_not_there(tmp_path):
 
 @torch.no_grad()
 def test_adding_a_family_is_adding_a_row(tmp_path, monkeypatch):
-    row = families.Family(
+    row = matrices.Family(
         prefixes=("model.", ""),
         layer="layers.{}.",
         parts={
@@ -500,9 +501,9 @@ def test_adding_a_family_is_adding_a_row(tmp_path, monkeypatch):
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(nla.CheckpointError, match="but starcoder2; add a row"), nla.load(str(tmp_path)):
         pass
-    monkeypatch.setitem(families.FAMILIES, "starcoder2", row)
+    monkeypatch.setitem(matrices.FAMILIES, "starcoder2", row)
     with nla.load(str(tmp_path)) as weights:
-        for layer, seen in enumerate(language.capture_attention(model, torch.arange(40))):
+        for layer, seen in enumerate(attention.capture_attention(model, torch.arange(40))):
             for kind in ("query", "key", "value"):
                 close(affine(weights, kind, layer, seen["input"]), seen[kind])
             for kind, name in list(row.parts.items())[3:6]:

@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nla
-from nla import patience
 from nla.commands import forks
-from nla.patience import Unavailable
+from nla.models import retries
+from nla.models.errors import Unavailable
 from tests.conftest import branches, moving, on_disk, whole
 from tests.test_hub import start
 
@@ -103,7 +103,7 @@ def test_an_answer_that_passes(acme, same, tmp_path, where, code, retry_after):
 
 def test_the_hub_says_how_long_to_wait(acme, monkeypatch):
     waited = []
-    monkeypatch.setattr(patience, "time", type("Clock", (), {"sleep": staticmethod(waited.append)}))
+    monkeypatch.setattr(retries, "time", type("Clock", (), {"sleep": staticmethod(waited.append)}))
     acme.fault("status", "GET .*/refs", code=429, retry_after=7)
     acme.fault("status", "GET .*/refs", code=429, retry_after=9999)
     acme.fault("status", "GET .*/refs", code=503)
@@ -234,7 +234,6 @@ def test_killed_in_mid_download(acme, same, tmp_path):
 
 KILLED = """
 import os, signal, sys, nla
-from nla import store
 from tests.conftest import moving
 real = os.replace
 def replace(source, target):

@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from nla import galore, galore_tables
-from nla.demo import galore_runs
-from nla.recipes import Recipe
+from nla.models.recipes import Recipe
+from nla.studies.randomised_nla import galore, runs as randomised_nla_runs, tables
 
 RECIPE = Recipe(1e-3, 10, 2)
 
@@ -94,7 +93,10 @@ def test_only_matrices_of_the_layers_are_projected_and_the_state_is_counted(mode
             p.grad = torch.randn_like(p)
         optimizer.step()
     assert len(optimizer.projector_seconds) == 2
-    assert galore_runs.captured(optimizer) < 1 and galore_runs.captured(galore.GaLore([torch.nn.Parameter()])) is None
+    assert (
+        randomised_nla_runs.captured(optimizer) < 1
+        and randomised_nla_runs.captured(galore.GaLore([torch.nn.Parameter()])) is None
+    )
     expected = 0
     for name, p in model.named_parameters():
         low = p.ndim == 2 and ".layers." in name
@@ -109,23 +111,23 @@ def test_only_matrices_of_the_layers_are_projected_and_the_state_is_counted(mode
 def test_product_of_factors_starts_at_the_best_approximation():
     linear = torch.nn.Linear(20, 30)
     U, s, Vt = torch.linalg.svd(linear.weight.detach(), full_matrices=False)
-    galore_runs.parametrize.register_parametrization(linear, "weight", galore_runs.Product(5))
+    randomised_nla_runs.parametrize.register_parametrization(linear, "weight", randomised_nla_runs.Product(5))
     assert torch.allclose(linear.weight, (U[:, :5] * s[:5]) @ Vt[:5], atol=1e-5)
     assert sum(p.numel() for p in linear.parameters()) == 5 * 50 + 30
 
 
 def test_committed_runs_are_whole():
     """Each of them; those that claims rest on have all seeds, and `summary` says how many the others have."""
-    table, spectra = galore_tables.runs(), galore_tables.final_spectra()
+    table, spectra = tables.runs(), tables.final_spectra()
     runs = table.groupby(["label", "seed"], sort=False)
-    assert (runs.step.apply(tuple) == galore_runs.EVALUATED).all() and np.isfinite(table.held_out_loss).all()
-    wanted = [galore_tables.label(configuration) for configuration in galore_runs.CONFIGURATIONS]
-    assert set(table.label) <= set(wanted) and set(table.seed) == set(galore_runs.SEEDS)
-    assert set(galore_tables.excess()[wanted[:4]].dropna().index) == set(galore_runs.SEEDS)
+    assert (runs.step.apply(tuple) == randomised_nla_runs.EVALUATED).all() and np.isfinite(table.held_out_loss).all()
+    wanted = [tables.label(configuration) for configuration in randomised_nla_runs.CONFIGURATIONS]
+    assert set(table.label) <= set(wanted) and set(table.seed) == set(randomised_nla_runs.SEEDS)
+    assert set(tables.excess()[wanted[:4]].dropna().index) == set(randomised_nla_runs.SEEDS)
     matrices = spectra.groupby(["label", "seed"], sort=False).size()
     assert matrices.nunique() == 1 and list(matrices.index) == list(runs.size().index)
     starts = table[(table.step == 0) & (table.name != "low-rank weights")].groupby("seed").held_out_loss
     assert (starts.nunique() == 1).all()  # the same start
-    assert galore_tables.summary().seeds.equals(
+    assert tables.summary().seeds.equals(
         runs.size().groupby("label", sort=False).size()[table.label.unique()].rename("seeds")
     )

@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 import nla
-from nla import hub as nla_hub, ladders, language, listing
 from nla.commands import forks
-from nla.patience import NotThere, Unavailable
+from nla.models import cache, identity, published
+from nla.models.errors import NotThere, Unavailable
+from nla.running import language
 from tests.conftest import branches, moving, on_disk, whole
 
 EMPTY = {"config.json": b"{}"}
@@ -34,7 +35,7 @@ def test_import_is_light():
 
 
 def test_pythia_has_154_steps_in_order(hub):
-    names = [f"step{s}" for s in ladders.PYTHIA_STEPS]
+    names = [f"step{s}" for s in published.PYTHIA_STEPS]
     hub.add("EleutherAI/pythia-70m", {name: EMPTY for name in sorted(names, reverse=True)} | {"main": EMPTY})
     ladder = nla.checkpoints("pythia-70m")
     assert [c.revision for c in ladder] == names and len(names) == 154
@@ -194,13 +195,13 @@ def test_keep_all(long, tmp_path, monkeypatch):
     "count, said", [(0, "0 bytes"), (999, "999 bytes"), (83112, "83.1 kB"), (999_999, "1 MB"), (3672e9, "3,672 GB")]
 )
 def test_sizes_as_people_say_them(count, said):
-    assert nla_hub.size(count) == said
+    assert cache.size(count) == said
 
 
 @pytest.mark.parametrize("said, count", [("20GB", 20e9), ("1.5 g", 1.5e9), ("250000", 250_000), ("7 kB", 7000)])
 def test_allowance(monkeypatch, said, count):
     monkeypatch.setenv("NLA_DISK", said)
-    assert nla_hub.allowance() == count
+    assert cache.allowance() == count
 
 
 def test_no_fetching_ahead_beyond_the_allowance(long, tmp_path, monkeypatch):
@@ -215,8 +216,8 @@ def test_no_fetching_ahead_beyond_the_allowance(long, tmp_path, monkeypatch):
 
 def test_what_a_process_left_behind_is_evicted(long, tmp_path):
     ladder = nla.checkpoints("acme/tiny")
-    nla_hub.fetch(ladder[4])
-    nla_hub._ours.clear()  # as if by another process, an hour ago
+    cache.fetch(ladder[4])
+    cache._ours.clear()  # as if by another process, an hour ago
     os.utime(ladder[4].folder, (0, time.time() - 3600))
     assert nla.scan("acme/tiny", moving, steps=[0, 9]).step.nunique() == 2
     assert not ladder[4].folder.exists()
@@ -351,7 +352,7 @@ def test_a_model_is_not_evicted_before_it_is_read(acme, monkeypatch):
     last, read = nla.checkpoints("acme/tiny")[-1], AutoModelForCausalLM.from_pretrained
 
     def evicted(folder, **options):
-        nla_hub.evict([last], [])
+        cache.evict([last], [])
         return read(folder, **options)
 
     monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", evicted)
@@ -362,7 +363,7 @@ def test_a_revision_without_weights_is_reported_and_passed_over(acme, original_l
     acme.add("acme/tiny", branches(original_ladder) | {"step50": EMPTY, "step60": {}})
     ladder = nla.checkpoints("acme/tiny")
     with pytest.raises(NotThere, match=r"acme/tiny@step60 holds no weights \(its files: none\)"):
-        listing.weight_files(ladder[-2])
+        identity.weight_files(ladder[-2])
     with pytest.warns(UserWarning, match="step50 left out: acme/tiny@step50 holds no weights"):
         table = nla.scan("acme/tiny", moving)
     same(table)  # step100 is compared with step20

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import nla
-from nla import leaning
-from nla.activations import Covariance
 from nla.matrices import Norm
+from nla.running.activations import Covariance
+from nla.studies.orthogonality import leaning
 
 D = 40
 BETA, MU = torch.eye(D)[0] * 0.5, torch.eye(D)[0] * 0.5 + torch.eye(D)[1] * 2

@@ -144,7 +144,7 @@ def test_expected_r2_over_shuffles_in_closed_form():
 def test_pooled_over_a_checkpoint_without_its_spoilt_layer(ladder):
     with nla.load(str(ladder), step=100) as weights:
         whole = nla.pooled_regression(weights)
-        pairs = [nla.neurons.in_out(m) for m in weights.matrices(kinds=["dense_h_to_4h"])]
+        pairs = [nla.measures.neurons.in_out(m) for m in weights.matrices(kinds=["dense_h_to_4h"])]
     assert whole["ridge_r2"] == pytest.approx(ridge(lambda: pairs)["ridge_r2"])
     path = ladder / "step100" / "model.safetensors"
     state = load_file(path)

@@ -11,8 +11,21 @@ import pytest
 from scipy import stats
 
 import nla
-from nla import evidence, literature, recipes
-from nla.claims import CLAIMS, MEASURES, alpha, entries, low_rank, random_matrices, sketches, spectra, stages, trends
+from nla.models import recipes
+from nla.studies.literature_review import (
+    CLAIMS,
+    MEASURES,
+    alpha,
+    entries,
+    evidence,
+    low_rank,
+    random_matrices,
+    references,
+    sketches,
+    spectra,
+    stages,
+    trends,
+)
 
 KINDS = ["query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
 STEPS = [0, 1, 4, 16, 64, 256, 500, 800, 1000, 2000, 4000]
@@ -261,7 +274,7 @@ def windows(mean):
     return mean + 0.01 * np.tile([-1.0, 0, 1], 10)
 
 
-ABOVE = "claims.low_rank.above"
+ABOVE = "literature_review.low_rank.above"
 RUNS = [
     (sketches.gradients_lose_rank, "gradients", courses(-1.0), S),
     (sketches.gradients_lose_rank, "gradients", courses(1.0), C),
@@ -278,15 +291,15 @@ RUNS = [
     (low_rank.embeddings_are_needed, ABOVE, above(_25=(0.1, 0.002), _26=(0.0, 0.002)), C),
     (low_rank.factors_fall_short, ABOVE, above(_5=(0.1, 0.01)), S),
     (low_rank.factors_fall_short, ABOVE, above(_5=(0.01, 0.002)), C),
-    (low_rank.truncation_improves, "claims.low_rank.rank_16", windows(-0.01), S),
-    (low_rank.truncation_improves, "claims.low_rank.rank_16", windows(0.01), C),
-    (low_rank.truncation_improves, "claims.low_rank.rank_16", windows(0.001), N),
+    (low_rank.truncation_improves, "literature_review.low_rank.rank_16", windows(-0.01), S),
+    (low_rank.truncation_improves, "literature_review.low_rank.rank_16", windows(0.01), C),
+    (low_rank.truncation_improves, "literature_review.low_rank.rank_16", windows(0.001), N),
 ]
 
 
 @pytest.mark.parametrize("claim, name, stored, verdict", RUNS, ids=lambda x: getattr(x, "source", None))
 def test_verdict_follows_the_stored_runs(claim, name, stored, verdict, monkeypatch):
-    monkeypatch.setattr(f"nla.{name if '.' in name else f'galore_tables.{name}'}", lambda: stored)
+    monkeypatch.setattr(f"nla.studies.{name if '.' in name else f'randomised_nla.tables.{name}'}", lambda: stored)
     assert claim.finding(evidence.Evidence(table(model="demo"))).verdict == verdict
     assert claim.finding(evidence.Evidence(table(model="pythia-1b"))).verdict == N
 
@@ -401,12 +414,12 @@ def test_claims_on_a_real_ladder(ladder):
     scanned = nla.scan(str(ladder), MEASURES)
     found = evidence.table_of(CLAIMS, evidence.Evidence(scanned))
     assert set(found.verdict) <= set(evidence.VERDICTS) and len(found) == len(CLAIMS)
-    shown = evidence.as_markdown(found, literature.cited).splitlines()
+    shown = evidence.as_markdown(found, references.cited).splitlines()
     assert len(shown) == len(CLAIMS) + 2 and len({len(re.findall(r"(?<!\\)\|", line)) for line in shown}) == 1
 
 
 def test_every_reference_is_complete():
-    found = literature.references()
+    found = references.references()
     assert len(found) >= 30
     for key, entry in found.items():
         assert re.fullmatch(r"[a-z]+\d{4}[a-z]*", key) and str(entry.year) in key
@@ -420,19 +433,19 @@ def test_every_reference_is_complete():
 
 
 def test_keys_and_links_are_unique():
-    text = Path(nla.__file__).with_name("references.bib").read_text()
-    assert len(re.findall(r"^@", text, re.M)) == len(literature.references())
-    links = [r.link for r in literature.references().values() if r.link]
+    text = Path(references.__file__).with_name("references.bib").read_text()
+    assert len(re.findall(r"^@", text, re.M)) == len(references.references())
+    links = [r.link for r in references.references().values() if r.link]
     assert len(set(links)) == len(links)
 
 
 def test_claims_cite_what_is_in_the_list():
-    assert {c.source for c in CLAIMS} <= set(literature.references())
+    assert {c.source for c in CLAIMS} <= set(references.references())
 
 
 def test_citations():
-    assert literature.short("gavish2014") == "Gavish & Donoho 2014"
-    assert literature.short("boix2023") == "Boix-Adserà et al. 2023"
-    assert literature.short("ars2026") == "ErnestG4 2026"
-    assert literature.cited("meng2023") == "[Meng & Yao 2023](https://arxiv.org/abs/2111.13331)"
-    assert literature.as_markdown().count("\n- ") == len(literature.references())
+    assert references.short("gavish2014") == "Gavish & Donoho 2014"
+    assert references.short("boix2023") == "Boix-Adserà et al. 2023"
+    assert references.short("ars2026") == "ErnestG4 2026"
+    assert references.cited("meng2023") == "[Meng & Yao 2023](https://arxiv.org/abs/2111.13331)"
+    assert references.as_markdown().count("\n- ") == len(references.references())

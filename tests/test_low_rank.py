@@ -12,10 +12,13 @@ import torch
 from scipy.optimize import minimize
 
 import nla
-from nla import low_rank, stored
-from nla.activations import Inputs
-from nla.low_rank import budgets, calibration, controls, factorisation, models, progressive, regression
-from nla.low_rank.models import parameters, skeleton
+from nla import low_rank
+from nla.low_rank import factorisation, layers as low_rank_layers, saving
+from nla.low_rank.counts import parameters, skeleton
+from nla.matrices import in_memory
+from nla.running.activations import Inputs
+from nla.studies import stored
+from nla.studies.low_rank_compression import budgets, calibration, controls, progressive, regression
 from tests.test_families import CONFIGS, TIED, build
 
 TOKENS = torch.randint(0, 53, (2, 9), generator=torch.Generator().manual_seed(0))
@@ -59,10 +62,10 @@ def test_saved_loaded_and_multiplied_out(name, tmp_path):
     ranks = {("query", 1): 3, ("value", 2): 0, ("dense_h_to_4h", 0): 4, ("dense", 1): 2, ("dense_4h_to_h", 2): 5}
     ranks |= {key: 7 for key in ranks_of(model, name) if key[1] < 0}
     low_rank.replace(model, ranks)
-    models.save(model, tmp_path / "small")
-    again = models.load(tmp_path / "small")
-    assert type(again) is type(model) and models.described(again) == models.described(model)
-    models.multiplied(model).save_pretrained(tmp_path / "whole")
+    saving.save(model, tmp_path / "small")
+    again = saving.load(tmp_path / "small")
+    assert type(again) is type(model) and saving.described(again) == saving.described(model)
+    saving.multiplied(model).save_pretrained(tmp_path / "whole")
     whole, report = type(model).from_pretrained(tmp_path / "whole", output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"]
     with torch.no_grad():
@@ -77,13 +80,13 @@ def test_saved_loaded_and_multiplied_out(name, tmp_path):
 def test_loading_what_is_no_compressed_model_or_does_not_fit(model, tmp_path):
     model.save_pretrained(tmp_path)
     with pytest.raises(nla.CheckpointError, match="names no low-rank layers"):
-        models.load(tmp_path)
+        saving.load(tmp_path)
     small = low_rank.replace(copy.deepcopy(model), {("query", 0): 3})
-    models.save(small, tmp_path / "a")
+    saving.save(small, tmp_path / "a")
     config = (tmp_path / "a" / "config.json").read_text()
     (tmp_path / "a" / "config.json").write_text(config.replace('"kind": "query"', '"kind": "key"'))
     with pytest.raises(nla.CheckpointError, match="do not fit"):
-        models.load(tmp_path / "a")
+        saving.load(tmp_path / "a")
 
 
 def test_a_part_of_a_fused_module_changes_only_its_outputs(model):
@@ -103,8 +106,8 @@ def test_a_part_of_a_fused_module_changes_only_its_outputs(model):
 
 def test_layers_are_looked_up_once_for_many_replacements(model, monkeypatch):
     made = []
-    held = lambda model: made.append(1) or low_rank.Held(model)  # noqa: E731
-    monkeypatch.setattr(low_rank.layers, "Held", held)
+    held = lambda model: made.append(1) or in_memory.Held(model)  # noqa: E731
+    monkeypatch.setattr(low_rank_layers, "Held", held)
     keys = [("key", 0), ("query", 0), ("dense", 1), ("query", 1), ("embed_out", -1), ("value", 0)]
     small = low_rank.replace(copy.deepcopy(model), dict.fromkeys(keys, 4), svd)
     assert len(made) == 1
@@ -346,7 +349,7 @@ def test_moments_are_those_of_what_the_modules_are_given(model):
 def test_losses_and_their_interval(model):
     windows = torch.randint(0, 97, (9, 17), generator=torch.Generator().manual_seed(0))
     found = calibration.losses(model, windows, at_once=4)
-    assert found.shape == (9,) and found.mean() == pytest.approx(nla.language.loss(model, windows), rel=1e-6)
+    assert found.shape == (9,) and found.mean() == pytest.approx(nla.running.losses.loss(model, windows), rel=1e-6)
     rng = np.random.default_rng(0)
     hits = [low <= 1 <= high for _, low, high in (calibration.interval(rng.exponential(size=60)) for _ in range(150))]
     assert 0.85 < np.mean(hits) <= 0.99

@@ -11,11 +11,11 @@ import torch
 from scipy import stats
 
 import nla
-from nla import language
-from nla.demo import low_rank_runs, train, variants
-from nla.low_rank import experiments
+from nla.demo import train
 from nla.low_rank.changes import Change, Silent, apply, halves, label
-from nla.low_rank.models import skeleton
+from nla.low_rank.counts import skeleton
+from nla.running import language
+from nla.studies.low_rank_training import experiments, runs as low_rank_training_runs, variants
 from tests.conftest import tiny_neox
 from tests.test_families import CONFIGS
 
@@ -307,7 +307,7 @@ def test_interval_is_students():
 
 def test_counted_losses_by_hand():
     ids = tokens(60, 13, 7, seed=3)
-    found = low_rank_runs.counted(ids[:50], ids[50:], 7)
+    found = low_rank_training_runs.counted(ids[:50], ids[50:], 7)
     single = np.ones(7)
     for row in ids[:50].tolist():
         for b in row[1:]:
@@ -317,7 +317,7 @@ def test_counted_losses_by_hand():
     assert found["unigram"] == pytest.approx(-np.mean(np.log(single[asked])), abs=1e-4)
     assert abs(found["bigram"] - found["unigram"]) < 0.1  # there is nothing to learn from the token before
     ordered = torch.arange(2, 19).repeat(40, 1)
-    assert low_rank_runs.counted(ordered[:30], ordered[30:], 53)["bigram"] < 0.1 < 2 < found["unigram"] + 1
+    assert low_rank_training_runs.counted(ordered[:30], ordered[30:], 53)["bigram"] < 0.1 < 2 < found["unigram"] + 1
 
 
 def test_runs_go_on_where_they_were_stopped(tmp_path, monkeypatch):
@@ -330,18 +330,20 @@ def test_runs_go_on_where_they_were_stopped(tmp_path, monkeypatch):
         return {"parameters": 1, "order": "x", "curve": [[0, 7.0], [steps, 4.0]]}
 
     ids = tokens(400, 17)
-    monkeypatch.setattr(low_rank_runs, "source", lambda: (ids[:300], ids[300:], "digest"))
-    monkeypatch.setattr(low_rank_runs, "_run", run)
-    monkeypatch.setattr(low_rank_runs, "ProcessPoolExecutor", lambda workers, context: ThreadPoolExecutor(1))
+    monkeypatch.setattr(low_rank_training_runs, "source", lambda: (ids[:300], ids[300:], "digest"))
+    monkeypatch.setattr(low_rank_training_runs, "_run", run)
+    monkeypatch.setattr(low_rank_training_runs, "ProcessPoolExecutor", lambda workers, context: ThreadPoolExecutor(1))
     with pytest.raises(KeyboardInterrupt):
-        low_rank_runs.main(out, 6, (0, 1), 1)
+        low_rank_training_runs.main(out, 6, (0, 1), 1)
     first = json.loads(out.read_text())["runs"]
     assert 1 <= len(first) <= 5 and len(made) == 5
     made.clear()
     monkeypatch.setattr(
-        low_rank_runs, "_run", lambda *key: made.append(key) or {"parameters": 1, "order": "x", "curve": [[0, 7.0]]}
+        low_rank_training_runs,
+        "_run",
+        lambda *key: made.append(key) or {"parameters": 1, "order": "x", "curve": [[0, 7.0]]},
     )
-    low_rank_runs.main(out, 6, (0, 1), 1)
+    low_rank_training_runs.main(out, 6, (0, 1), 1)
     runs = json.loads(out.read_text())["runs"]
     keys = [(r["experiment"], r["seed"], r["peak"]) for r in runs]
     assert len(keys) == len(set(keys)) == len(first) + len(made) and runs[: len(first)] == first
@@ -349,9 +351,9 @@ def test_runs_go_on_where_they_were_stopped(tmp_path, monkeypatch):
 
 
 def test_committed_runs_are_whole_and_comparable():
-    how, table = low_rank_runs.results()
+    how, table = low_rank_training_runs.results()
     usual = table[table.peak == how["peak"]]
-    assert how["steps"] == usual.step.max() == low_rank_runs.STEPS
+    assert how["steps"] == usual.step.max() == low_rank_training_runs.STEPS
     assert usual.groupby("seed").order.nunique().eq(1).all()
     assert table.groupby("experiment").parameters.nunique().eq(1).all()
     assert (table.groupby(["experiment", "seed", "peak"]).step.max() == how["steps"]).all()
@@ -362,7 +364,7 @@ def test_committed_runs_are_whole_and_comparable():
     for name, (number, changes) in known.items():
         rows = usual[usual.experiment == name]
         assert (rows.number == number).all() and (rows.parameters == experiments.count(shape, changes)).all()
-        later = number in low_rank_runs.LATER or name in low_rank_runs.LATER
+        later = number in low_rank_training_runs.LATER or name in low_rank_training_runs.LATER
         assert 0 in set(rows.seed) and (later or set(rows.seed) == set(how["seeds"])), name
     first = usual[usual.step == 0].held_out_loss
     assert ((first > 6.5) & (first < 7.7)).all()

@@ -10,9 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nla
-from nla import language, spectra
-from nla.families import split_heads
-from nla.matrix import once
+from nla.matrices import split_heads
+from nla.matrices.matrix import once
+from nla.numerics import threads
+from nla.running import attention
 from tests.conftest import tiny_neox
 
 
@@ -20,7 +21,7 @@ from tests.conftest import tiny_neox
 def test_split_gives_the_models_own_query_key_value(tmp_path, heads, d_head):
     model = tiny_neox(heads, heads, d_head).eval()
     model.save_pretrained(tmp_path / "step0")
-    captured = language.capture_attention(model, torch.arange(50))
+    captured = attention.capture_attention(model, torch.arange(50))
     with nla.load(str(tmp_path)) as weights:
         for layer, seen in enumerate(captured):
             fused = model.gpt_neox.layers[layer].attention.query_key_value
@@ -152,7 +153,7 @@ def test_small_singular_values_are_kept_and_rank_deficiency_does_not_go_negative
 
 
 def test_heads_are_those_the_model_attends_with(ladder, model):
-    seen = language.capture_attention(model, torch.arange(30))[1]
+    seen = attention.capture_attention(model, torch.arange(30))[1]
     with nla.load(str(ladder)) as weights:
         value, dense = weights.matrix("value", 1), weights.matrix("dense", 1)
         assert value.per_head.shape == dense.per_head.shape == (3, 14, 42)
@@ -194,7 +195,7 @@ def test_a_factorisation_takes_one_thread_and_gives_the_others_back():
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(3)
-        with pytest.raises(RuntimeError), spectra.one_thread():
+        with pytest.raises(RuntimeError), threads.one_thread():
             assert torch.get_num_threads() == 1
             raise RuntimeError
         assert torch.get_num_threads() == 3

@@ -8,7 +8,7 @@ from pathlib import Path
 import papermill
 import pytest
 
-from nla import skeleton
+from nla.commands.notebook import neighbours
 from tests.helpers.notebooks import committed
 
 ROOT = Path(__file__).parent.parent
@@ -106,7 +106,7 @@ def test_links_lead_to_notebooks(notebook):
 
 def test_leads_to_the_one_before_and_the_one_after(notebook, path):
     found = {p: committed(p) for p in PATHS}
-    assert notebook.cells[-1].source == skeleton.neighbours(path, found)  # python -m nla relink mends it
+    assert notebook.cells[-1].source == neighbours(path, found)  # python -m nla relink mends it
 
 
 def test_is_short(notebook, path):

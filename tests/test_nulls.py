@@ -8,7 +8,10 @@ from scipy.integrate import quad
 from scipy.stats import ortho_group
 
 import nla
-from nla import controls, nulls
+from nla import nulls
+from nla.nulls import draws
+from nla.studies import norms
+from nla.studies.drift_from_init import turning
 
 SHAPES = [(300, 300), (400, 100), (100, 400), (5000, 60)]
 
@@ -101,7 +104,7 @@ def matrix_of(weight, initial=None, layer=0):
 def test_random_signs_keep_all_that_sizes_decide():
     rng = np.random.default_rng(6)
     W = matrix_of(rng.standard_normal((90, 60)) * np.exp(rng.standard_normal(60)))
-    drawn = controls.random_signs(W)
+    drawn = draws.random_signs(W)
     assert torch.equal(drawn.abs(), W.values.abs()) and 0.45 < ((drawn > 0) == (W.values > 0)).double().mean() < 0.55
     keeps = ("l1", "frobenius", "linf", "induced_1", "induced_inf")
     one, other = (nla.norms(matrix_of(w)) for w in (W.values, drawn))
@@ -110,7 +113,7 @@ def test_random_signs_keep_all_that_sizes_decide():
 
 @pytest.mark.parametrize("m, n", [(200, 200), (300, 80)])
 def test_random_signs_of_equal_entries_have_the_norm_of_a_gaussian_matrix(m, n):
-    found = controls.random_sign_spectral(matrix_of(np.full((m, n), 0.2)), draws=20)["sign_spectral"]
+    found = norms.random_sign_spectral(matrix_of(np.full((m, n), 0.2)), draws=20)["sign_spectral"]
     assert found == pytest.approx(nulls.spectral_norm(m, n, 0.2), rel=0.02)  # for large m, n: Soshnikov 2002
     assert found < 0.25 * 0.2 * (m * n) ** 0.5  # the norm of the matrix itself
 
@@ -119,7 +122,7 @@ def test_random_signs_explain_long_rows_and_columns():
     rng = np.random.default_rng(7)
     scales = np.exp(0.8 * rng.standard_normal((150, 1))) * np.exp(0.8 * rng.standard_normal(100))
     draws = [rng.standard_normal((150, 100)) * scales for _ in range(30)]
-    found = [controls.random_sign_spectral(matrix_of(W), draws=2)["sign_spectral"] for W in draws]
+    found = [norms.random_sign_spectral(matrix_of(W), draws=2)["sign_spectral"] for W in draws]
     assert np.mean(found) == pytest.approx(np.mean([np.linalg.norm(W, 2) for W in draws]), rel=0.02)
     assert np.mean(found) > 1.5 * nulls.spectral_norm(150, 100, np.sqrt((scales**2).mean()))
 
@@ -133,7 +136,7 @@ def test_a_rotated_change_keeps_its_singular_values_and_little_else(m, n):
     change = matrix.values.numpy() - a * first
     s = np.linalg.svd(change, compute_uv=False)
     cosines, overlaps = [], []
-    for drawn in controls.rotated_changes(matrix, matrix.initial, 200):
+    for drawn in draws.rotated_changes(matrix, matrix.initial, 200):
         rotated = drawn.numpy() - a * first
         assert np.linalg.svd(rotated, compute_uv=False) == pytest.approx(s, abs=1e-4 * s[0])
         cosines.append((rotated * change).sum() / (s**2).sum())
@@ -145,7 +148,7 @@ def test_a_rotated_change_keeps_its_singular_values_and_little_else(m, n):
 
 def test_haar_columns_have_the_moments_of_the_haar_measure():
     """E q = 0 and E tr Q = 0; without the signs of R the diagonal of Q is negative on average."""
-    Q = torch.stack([controls._haar(6, 6, np.random.default_rng(k)) for k in range(3000)]).double()
+    Q = torch.stack([draws._haar(6, 6, np.random.default_rng(k)) for k in range(3000)]).double()
     assert torch.allclose(Q.mT @ Q, torch.eye(6, dtype=torch.float64), atol=1e-5)
     error = 1 / 6**0.5 / 3000**0.5
     assert (Q.mean(0).abs() < 4.5 * error).all()
@@ -155,7 +158,7 @@ def test_haar_columns_have_the_moments_of_the_haar_measure():
 def test_draws_are_independent_between_matrices_and_repeat_themselves():
     rng = np.random.default_rng(9)
     W, first = rng.standard_normal((2, 30, 20))
-    for changes in (controls.noise_changes, controls.rotated_changes):
+    for changes in (draws.noise_changes, draws.rotated_changes):
         one, again, other = (list(changes(m := matrix_of(W, first, layer), m.initial, 2)) for layer in (0, 0, 1))
         assert torch.allclose(one[0], again[0]) and torch.allclose(one[1], again[1])
         assert not torch.allclose(one[0], one[1]) and not torch.allclose(one[0], other[0])
@@ -173,7 +176,7 @@ def test_turning_by_numpy_and_scipy():
     first = rng.standard_normal((50, 36))
     W = 0.8 * first + 3 * np.linalg.qr(rng.standard_normal((50, 2)))[0] @ rng.standard_normal((2, 36))
     matrix = matrix_of(W, first)
-    found = controls.turning(matrix, draws=60)
+    found = turning.turning(matrix, draws=60)
     a = (W * first).sum() / (first**2).sum()
     R = W - a * first
     drawn = [a * first + ortho_group.rvs(50, random_state=rng) @ R @ ortho_group.rvs(36, random_state=rng)
@@ -200,23 +203,23 @@ def test_turning_of_a_change_that_points_anywhere_is_that_of_its_controls():
         first = rng.standard_normal((40, 40))
         U, V = (ortho_group.rvs(40, random_state=rng) for _ in range(2))
         matrix = matrix_of(0.9 * first + (U * np.r_[20, 10, np.ones(38)]) @ V.T, first, layer)
-        rows.append({"kind": f"{layer}", **controls.turning(matrix)})
-    found = controls.compared(pd.DataFrame(rows), "left")
+        rows.append({"kind": f"{layer}", **turning.turning(matrix)})
+    found = turning.compared(pd.DataFrame(rows), "left")
     assert abs(found.z.mean()) < 4 / 60**0.5 * 1.2 and 0.7 < found.z.std() < 1.8  # Student's, 7 degrees of freedom
 
 
 def test_compared_is_a_mean_over_layers_with_its_error():
     one = {"kind": "key", "left": 0.5, "left_rotated": 0.4, "left_noise": 0.6}
     table = pd.DataFrame([one | {"left_rotated_sd": sd, "left_noise_sd": 0.1} for sd in (0.03, 0.04)])
-    found = controls.compared(table, "left", draws=4).loc["key"]
+    found = turning.compared(table, "left", draws=4).loc["key"]
     assert found["sd rotated"] == pytest.approx(0.05 / 2) and found["sd noise"] == pytest.approx(0.02**0.5 / 2)
     assert found["z"] == pytest.approx(0.1 / 0.025 / 1.25**0.5)
 
 
 def test_turning_of_what_cannot_be_compared():
     W = np.random.default_rng(12).standard_normal((12, 8))
-    alone, same = controls.turning(matrix_of(W)), controls.turning(matrix_of(W, W))
+    alone, same = turning.turning(matrix_of(W)), turning.turning(matrix_of(W, W))
     assert set(alone) == set(same) and np.isnan(list(alone.values())).all()
     assert (same["left"], same["left_rotated"]) == pytest.approx((1, 1)) and np.isnan(same["in_spectrum"])
     for odd in (np.zeros((5, 4)), np.ones((1, 1)), W[:1], W[:, :1]):
-        assert controls.turning(matrix_of(odd, odd + 1))["k"] >= 1
+        assert turning.turning(matrix_of(odd, odd + 1))["k"] >= 1

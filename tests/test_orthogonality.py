@@ -9,8 +9,9 @@ from scipy.integrate import quad
 from scipy.linalg import polar
 
 import nla
-from nla import nulls, pairs
-from nla.plots import angle_plots
+from nla import nulls
+from nla.numerics import pairs
+from nla.studies.orthogonality import plots
 
 
 def matrix_of(weight, kind="dense_h_to_4h", heads=None):
@@ -276,13 +277,13 @@ def test_in_a_scan(ladder):
 
 def test_figures_take_the_side_of_the_residual_stream(ladder):
     table = nla.scan(str(ladder), [nla.orthogonality, nla.angles], progress=False)
-    seen = angle_plots.in_residual_stream(table).groupby("kind").first()
+    seen = plots.in_residual_stream(table).groupby("kind").first()
     for kind, side in {"query": "rows", "dense": "columns", "dense_4h_to_h": "columns", "embed_out": "rows"}.items():
         row = seen.loc[kind]
         assert row.mean_angle == row[f"mean_angle_{side}"] and row.max_abs_cosine == row[f"max_abs_cosine_{side}"]
         d, count = (row.cols, row[f"pairs_{side}"]) if side == "rows" else (row.rows, row[f"pairs_{side}"])
         assert row.max_abs_cosine_random == pytest.approx(nulls.cosine_max_abs(d, count))
-    fig = angle_plots.histograms(table)
+    fig = plots.histograms(table)
     curves = [p.get_data() for ax in fig.axes for p in ax.patches]
     assert len(curves) == 2 * 2 * table.step.nunique()  # W1 rows and W2 columns of two layers
     assert all((c.values * np.diff(c.edges)).sum() == pytest.approx(1) for c in curves)

@@ -10,8 +10,8 @@ from filelock import FileLock
 from huggingface_hub import constants
 
 import nla
-from nla import hub, patience
-from nla.job import Job
+from nla.models import cache, retries
+from nla.scanning.plan import Job
 from tests.conftest import moving, whole
 
 
@@ -19,7 +19,7 @@ from tests.conftest import moving, whole
 def hasty(monkeypatch):
     """Waits that are said at once, and end after half a second."""
     monkeypatch.setenv("NLA_WAIT", "0.5")
-    monkeypatch.setattr(patience, "SAID", 0.05)
+    monkeypatch.setattr(retries, "SAID", 0.05)
 
 
 @pytest.mark.parametrize(
@@ -27,23 +27,23 @@ def hasty(monkeypatch):
 )
 def test_how_long_to_wait(monkeypatch, said, seconds):
     monkeypatch.setenv("NLA_WAIT", said)
-    assert patience.limit() == seconds
+    assert retries.limit() == seconds
 
 
 def test_a_time_that_is_none(monkeypatch):
     monkeypatch.setenv("NLA_WAIT", "an hour")
     with pytest.raises(ValueError, match="NLA_WAIT is 'an hour', not a time such as 600"):
-        patience.Wait()
+        retries.Wait()
 
 
 def test_a_lock_that_is_not_released(tmp_path, hasty, capsys):
-    with FileLock(tmp_path / "lock"), pytest.raises(patience.Waited) as error:
-        with patience.locked(tmp_path / "lock", "another run"):
+    with FileLock(tmp_path / "lock"), pytest.raises(retries.Waited) as error:
+        with retries.locked(tmp_path / "lock", "another run"):
             pass
     assert str(error.value) == "waited 0.5 s for another run, in vain; NLA_WAIT sets how long"
     said = capsys.readouterr().err.splitlines()
     assert 2 <= len(said) <= 6 and all("waiting for another run: 0 s, at most 0.5 (NLA_WAIT)" in line for line in said)
-    with patience.locked(tmp_path / "lock", "nobody"):
+    with retries.locked(tmp_path / "lock", "nobody"):
         pass
     assert capsys.readouterr().err == ""
 
@@ -52,7 +52,7 @@ def test_signs_of_life_make_a_wait_longer(tmp_path, hasty):
     held = FileLock(tmp_path / "lock", thread_local=False)
     held.acquire()
     threading.Timer(1.2, held.release).start()
-    with patience.locked(tmp_path / "lock", "another run", time.time):
+    with retries.locked(tmp_path / "lock", "another run", time.time):
         assert not held.is_locked
 
 
@@ -68,10 +68,10 @@ def test_a_checkpoint_that_another_process_fetches_and_does_not_get(acme, same, 
 
 
 def test_bytes_that_arrive_are_signs_of_life(tmp_path):
-    assert patience.newest(tmp_path) == 0
+    assert retries.newest(tmp_path) == 0
     (tmp_path / "model.partial").mkdir()
     (tmp_path / "model.partial" / "x").write_text("")
-    assert abs(patience.newest(tmp_path, tmp_path / "other") - time.time()) < 60
+    assert abs(retries.newest(tmp_path, tmp_path / "other") - time.time()) < 60
 
 
 class Panic(BaseException):
@@ -93,8 +93,8 @@ def test_a_transfer_that_stands_still_or_panics(acme, same, tmp_path, monkeypatc
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
-    monkeypatch.setattr(hub, "SILENCE", 0.5)
-    monkeypatch.setattr(patience, "SAID", 0.05)
+    monkeypatch.setattr(cache, "SILENCE", 0.5)
+    monkeypatch.setattr(retries, "SAID", 0.05)
     same(nla.scan("acme/tiny", moving))
     assert tried[:2] == [False, how == "stall"]
     assert ("waiting for the next bytes of config.json" in capsys.readouterr().err) == (how == "stall")
@@ -106,7 +106,7 @@ def test_two_threads_fetch_one_ahead(acme, monkeypatch):
     """Each looks at what is on its way and at the disk, and then begins: that is one step."""
     ladder = nla.checkpoints("acme/tiny")
     job = Job("acme/tiny", [moving], None, None, "cpu", 1, False, ladder)
-    monkeypatch.setattr(hub, "ahead", lambda checkpoint: time.sleep(0.05) or Future())
+    monkeypatch.setattr(cache, "ahead", lambda checkpoint: time.sleep(0.05) or Future())
     both = [threading.Thread(target=job.fetch_ahead, args=([c],)) for c in ladder[2:]]
     for thread in both:
         thread.start()

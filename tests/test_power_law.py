@@ -11,8 +11,12 @@ import torch
 from scipy import optimize, stats
 
 import nla
-from nla import alpha_checks, alpha_model, nulls, planting, tails, unimodality
+from nla import nulls
 from nla.measures.power_law import _random_alpha, entropy_z, erg_rank, mp_departure
+from nla.measures.verdicts import FITTED, LIMITS, word
+from nla.numerics import modes, tails
+from nla.studies.power_law_alpha import averages
+from nla.studies.power_law_alpha.planted import SHARE, planted, planted_table, power
 from tests import alpha_references as references
 
 SAID = json.loads(references.PATH.read_text())
@@ -226,38 +230,38 @@ def test_agrees_with_powerlaw_without_its_cap():
 
 def test_dip_agrees_with_diptest():
     for name, x in references.samples().items():
-        assert unimodality.dip(x) == pytest.approx(SAID["diptest"][name], abs=1e-12), name
+        assert modes.dip(x) == pytest.approx(SAID["diptest"][name], abs=1e-12), name
 
 
 # One mode
 
 
 def test_dip_of_closed_forms():
-    assert unimodality.dip(np.arange(10.0)) == pytest.approx(1 / 20)  # evenly spaced: nothing can be nearer
-    assert unimodality.dip(np.array([0.0, 1e-9, 1.0, 1.0 + 1e-9])) == pytest.approx(1 / 4, rel=1e-6)
-    assert unimodality.dip(np.array([3.0])) == pytest.approx(0.5)
+    assert modes.dip(np.arange(10.0)) == pytest.approx(1 / 20)  # evenly spaced: nothing can be nearer
+    assert modes.dip(np.array([0.0, 1e-9, 1.0, 1.0 + 1e-9])) == pytest.approx(1 / 4, rel=1e-6)
+    assert modes.dip(np.array([3.0])) == pytest.approx(0.5)
 
 
 def test_dip_has_the_level_that_its_threshold_names():
     rng = np.random.default_rng(11)
-    dips = np.array([20 * unimodality.dip(rng.random(400)) for _ in range(150)])
+    dips = np.array([20 * modes.dip(rng.random(400)) for _ in range(150)])
     assert 0.01 < (dips > 0.535).mean() < 0.1
     both = np.concatenate([rng.standard_normal(200), rng.standard_normal(200) + 4])
-    assert 20 * unimodality.dip(both) > 0.7
+    assert 20 * modes.dip(both) > 0.7
 
 
 def test_gap_p_is_uniform_and_sees_a_gap():
     rng = np.random.default_rng(12)
     samples = pareto(3.0, (300, 100), rng)
-    p = [unimodality.gap_p(x, 3.0, 99) for x in samples]  # the last spacing reaches the value below the tail
+    p = [modes.gap_p(x, 3.0, 99) for x in samples]  # the last spacing reaches the value below the tail
     assert stats.kstest(p, "uniform").pvalue > 1e-3
     x = samples[0].copy()
     x[-20:] *= 1.5  # the twenty largest stand apart
-    assert unimodality.gap_p(x, 3.0, 99) < 1e-3
+    assert modes.gap_p(x, 3.0, 99) < 1e-3
     x = samples[1].copy()
     x[-1] *= 1e3  # a dragon king
-    assert unimodality.gap_p(x, 3.0, 99) < 1e-3
-    assert np.isnan(unimodality.gap_p(np.array([1.0]), np.nan, 0))
+    assert modes.gap_p(x, 3.0, 99) < 1e-3
+    assert np.isnan(modes.gap_p(np.array([1.0]), np.nan, 0))
 
 
 # Nulls
@@ -365,7 +369,7 @@ def test_a_bulk_with_spikes_is_not_a_heavy_tail(pattern):
 
 def test_planted_matrices_are_told_apart():
     measures = [nla.power_law, nla.power_law_checks, nla.drift]
-    table = nla.verdicts(nla.planted_table(measures, 512, steps=(100,)))
+    table = nla.verdicts(planted_table(measures, 512, steps=(100,)))
     verdicts = table.pivot(index="kind", columns="step", values="verdict")
     assert verdicts[100].to_dict() == {"noise": 0, "spikes": 0, "entries": 0, "trap": 1, "tail": 2}
     end = table.set_index("kind")
@@ -377,9 +381,9 @@ def test_planted_matrices_are_told_apart():
 
 def test_a_drawn_tail_is_a_sample_and_a_planted_one_is_not():
     """ln(x / xmin) has mean and standard deviation 1/(alpha - 1) in a sample; quantiles have the mean exactly."""
-    count, logs = int(planting.SHARE * 100), {}
+    count, logs = int(SHARE * 100), {}
     for drawn in (False, True):
-        x = [nla.planted("tail", 100, seed=seed, drawn=drawn).singular_values ** 2 for seed in range(30)]
+        x = [planted("tail", 100, seed=seed, drawn=drawn).singular_values ** 2 for seed in range(30)]
         logs[drawn] = np.array([np.log(values[:count] / values[count]) for values in x])  # the bulk ends at xmin
     assert logs[True].mean() == pytest.approx(0.5, abs=3 * 0.5 / (30 * count) ** 0.5)
     assert logs[True].mean(1).std() == pytest.approx(0.5 / count**0.5, rel=0.4)
@@ -387,7 +391,7 @@ def test_a_drawn_tail_is_a_sample_and_a_planted_one_is_not():
 
 
 def test_random_vectors_keep_a_power_law_from_being_valid():
-    table = planting.power([nla.power_law, nla.power_law_checks, nla.drift], widths=(256,), seeds=2)
+    table = power([nla.power_law, nla.power_law_checks, nla.drift], widths=(256,), seeds=2)
     found = table.groupby("planted")[["verdict", "tail_entropy"]].max()
     assert len(table) == 2 * (4 + 3) and (found.verdict[["noise", "spikes", "entries"]] == 0).all()
     assert found.verdict["tail, quantiles, on an eighth"] == 2 and found.verdict["tail, quantiles, on all"] == 1
@@ -419,7 +423,7 @@ def test_traps_are_counted():
 
 def test_localised_vectors_are_seen_only_where_they_are():
     rng = np.random.default_rng(20)
-    weight = nla.planted("tail", 256).values.numpy()
+    weight = planted("tail", 256).values.numpy()
     found = nla.power_law_checks(matrix_of(weight))
     turn, back = (np.linalg.qr(rng.standard_normal((256, 256)))[0] for _ in range(2))
     turned = nla.power_law_checks(matrix_of(turn @ weight @ back))  # same spectrum, random vectors
@@ -431,7 +435,7 @@ def test_localised_vectors_are_seen_only_where_they_are():
 
 
 def test_columns_by_their_definitions():
-    weight = nla.planted("tail", 200, 80).values.double().numpy()
+    weight = planted("tail", 200, 80).values.double().numpy()
     found, s = (
         nla.power_law(matrix_of(weight)),
         np.linalg.svd(weight.astype(np.float32), compute_uv=False).astype(float),
@@ -476,22 +480,22 @@ def test_a_low_rank_matrix_is_seen():
 
 def good_row(**changes):
     row = {"kind": "dense", "layer": 0, "step": 0, "alpha": 3.0, "rand_distance": 1.0, "rand_distance_random": 0.01}
-    for bounds in alpha_checks.LIMITS.values():
+    for bounds in LIMITS.values():
         for column, (least, most) in bounds.items():
             row[column] = least * 1.1 if least is not None else most - abs(most) / 10
     return {k: v for k, v in (row | changes).items() if k not in ("jump", "rand_ratio")}
 
 
-@pytest.mark.parametrize("check", alpha_checks.LIMITS)
+@pytest.mark.parametrize("check", LIMITS)
 def test_every_bound_matters(check):
     assert nla.verdicts(pd.DataFrame([good_row()])).verdict[0] == 2
-    for column, (least, most) in alpha_checks.LIMITS[check].items():
+    for column, (least, most) in LIMITS[check].items():
         if column in ("jump", "rand_ratio"):
             continue
         bad = least * 0.9 if least is not None else most + abs(most) / 10
         table = nla.verdicts(pd.DataFrame([good_row(**{column: bad})]))
         assert table[f"check_{check}"][0] == 0 and table.reasons[0].startswith(column)
-        assert table.verdict[0] == (0 if check in alpha_checks.FITTED else 1)
+        assert table.verdict[0] == (0 if check in FITTED else 1)
         missing = nla.verdicts(pd.DataFrame([good_row(**{column: np.nan})]))
         assert np.isnan(missing.verdict[0]) and np.isnan(missing[f"check_{check}"][0])
         relaxed = nla.verdicts(pd.DataFrame([good_row(**{column: bad})]), **{column: bad})
@@ -513,12 +517,12 @@ def test_rand_distance_and_jumps_count():
 def test_without_the_checks_a_bad_spectrum_is_already_spurious():
     rng = np.random.default_rng(22)
     noise = nla.power_law(gaussian_spectrum(96, 96, rng))
-    fine = nla.power_law(nla.planted("tail", 512))
+    fine = nla.power_law(planted("tail", 512))
     table = nla.verdicts(
         pd.DataFrame([{"kind": k, "layer": 0, "step": 0, **f} for k, f in (("a", noise), ("b", fine))])
     )
     assert table.verdict[0] == 0 and np.isnan(table.verdict[1]) and fine["valid"] == 1
-    assert [alpha_checks.word(v) for v in (*table.verdict, 1, 2)] == ["SPURIOUS", "undecided", "WEAK", "VALID"]
+    assert [word(v) for v in (*table.verdict, 1, 2)] == ["SPURIOUS", "undecided", "WEAK", "VALID"]
 
 
 # Models
@@ -526,7 +530,7 @@ def test_without_the_checks_a_bad_spectrum_is_already_spurious():
 
 def test_averages():
     table = pd.DataFrame({"step": [0] * 4 + [1] * 4, "alpha": [2, 3, 4, 31, 2, 2, 3, 3], "valid": [0] * 5 + [1, 1, 0]})
-    found = alpha_model.averages(table)
+    found = averages.averages(table)
     assert found.columns.tolist() == ["mean", "median", "alpha<8", "valid"]
     assert found.to_numpy() == pytest.approx(np.array([[10, 3.5, 3, np.nan], [2.5] * 4]), nan_ok=True)
 
@@ -535,16 +539,16 @@ def test_spearman_agrees_with_scipy():
     rng = np.random.default_rng(23)
     for n in (4, 6, 30):
         x, y = rng.standard_normal((2, n))
-        rho, p = alpha_model.spearman(x, y)
+        rho, p = averages.spearman(x, y)
         assert rho == pytest.approx(stats.spearmanr(x, y).statistic)
         if n == 6:
             exact = stats.permutation_test(
                 (x,), lambda v, y=y: stats.spearmanr(v, y).statistic, permutation_type="pairings", alternative="less"
             )
             assert p == pytest.approx(exact.pvalue, abs=1e-9)
-    assert alpha_model.spearman(np.arange(5), -np.arange(5)) == pytest.approx((-1, 1 / 120))
-    assert np.isnan(alpha_model.spearman(np.ones(5), np.arange(5))).all()
-    assert np.isnan(alpha_model.spearman(np.arange(5), [1, 2, np.nan, 3, 4])).all()
+    assert averages.spearman(np.arange(5), -np.arange(5)) == pytest.approx((-1, 1 / 120))
+    assert np.isnan(averages.spearman(np.ones(5), np.arange(5))).all()
+    assert np.isnan(averages.spearman(np.arange(5), [1, 2, np.nan, 3, 4])).all()
 
 
 def test_agreement():
@@ -552,13 +556,13 @@ def test_agreement():
     rows = [{"kind": "query", "step": 8, "layer": i, "alpha": 5 - i} for i in layers]
     rows += [{"kind": "key", "step": 8, "layer": i, "alpha": noise[i]} for i in layers]
     table = pd.DataFrame([*rows, {"kind": "embed_in", "step": 8, "layer": -1, "alpha": 3.0}])
-    table = table.assign(**dict.fromkeys(alpha_model.BESIDE, table.layer))
-    found = alpha_model.agreement(table).set_index("kind")
+    table = table.assign(**dict.fromkeys(averages.BESIDE, table.layer))
+    found = averages.agreement(table).set_index("kind")
     assert found.agrees.to_dict() == {"query": 1, "key": 0} and (found.over == "layers").all()
     assert found.rho_rand_distance["query"] == pytest.approx(-1)
-    assert alpha_model.agreement(table.assign(relative_distance=np.nan)).set_index("kind").agrees["query"] == 1
-    steps = pd.concat([table[:1].assign(step=s, alpha=-s, **dict.fromkeys(alpha_model.BESIDE, s)) for s in range(5)])
-    assert alpha_model.agreement(steps)[["over", "agrees"]].to_numpy().tolist() == [["steps", 1]]
+    assert averages.agreement(table.assign(relative_distance=np.nan)).set_index("kind").agrees["query"] == 1
+    steps = pd.concat([table[:1].assign(step=s, alpha=-s, **dict.fromkeys(averages.BESIDE, s)) for s in range(5)])
+    assert averages.agreement(steps)[["over", "agrees"]].to_numpy().tolist() == [["steps", 1]]
 
 
 # Scans
@@ -576,9 +580,9 @@ def test_the_measures_scan_together_and_are_seeded(ladder, tables):
     pd.testing.assert_frame_equal(one[one.step == 100].reset_index(drop=True), two)
     judged = nla.verdicts(one)
     assert (judged.verdict == 0).all() and (judged.reasons.str.len() > 0).all()
-    shares = alpha_model.shares(judged, alpha_model.agreement(judged))
+    shares = averages.shares(judged, averages.agreement(judged))
     assert list(shares.columns) == [0, 1, 20, 100] and shares.loc["VALID"].eq(0).all() and len(shares) == 9
-    pairs = alpha_model.neighbours(judged)
+    pairs = averages.neighbours(judged)
     assert len(pairs) == len(judged) * 3 // 4 and (pairs.step_before < pairs.step).all()
 
 

@@ -7,9 +7,10 @@ import torch
 from scipy import integrate, stats
 
 import nla
-from nla import marchenko_pastur, nulls
+from nla import nulls
 from nla.measures.vector_statistics import porter_thomas, spacing_ratios, statistics
-from nla.plots import random_matrix_plots
+from nla.nulls import edges, marchenko_pastur, spikes
+from nla.studies.random_matrix_theory import beside_nulls, plots
 from tests.test_families import CONFIGS
 
 SHAPES = [(96, 96), (256, 64), (64, 256), (120, 100)]
@@ -80,7 +81,7 @@ def test_the_null_of_the_distance_is_that_of_explicit_matrices():
 def test_error_of_sigma_from_the_median():
     for m, n in ((96, 96), (256, 64), (300, 300)):
         sigma = [nla.bulk_sigma(s, m, n) for s in draws(m, n, 400)]
-        assert np.std(sigma) == pytest.approx(marchenko_pastur.median_error(m, n), rel=0.15)
+        assert np.std(sigma) == pytest.approx(edges.median_error(m, n), rel=0.15)
 
 
 @pytest.mark.parametrize("m, n", [(300, 300), (400, 100), (100, 400)])
@@ -88,7 +89,7 @@ def test_error_of_sigma_from_the_median():
 def test_a_planted_spike_is_found_and_its_strength_recovered(m, n, strength):
     sigma, recovered, overlaps = 0.05, [], []
     for seed in range(8):
-        W, u, v = planted(m, n, strength * marchenko_pastur.visible(m, n, sigma), seed, sigma)
+        W, u, v = planted(m, n, strength * spikes.visible(m, n, sigma), seed, sigma)
         matrix = matrix_of(W)
         found = nla.random_matrix(matrix)
         assert found["outliers_right"] >= 1 and found["edge_right"] > 2.02
@@ -98,8 +99,8 @@ def test_a_planted_spike_is_found_and_its_strength_recovered(m, n, strength):
         assert found["sigma_median"] == pytest.approx(sigma, rel=0.02)
         assert found["spike_energy"] < found["energy_right"] < 1
     assert np.mean(recovered) == pytest.approx(strength, rel=0.06)
-    theta = strength * marchenko_pastur.visible(m, n, sigma)
-    predicted = marchenko_pastur.spike_overlaps(theta, m, n, sigma)
+    theta = strength * spikes.visible(m, n, sigma)
+    predicted = spikes.spike_overlaps(theta, m, n, sigma)
     np.testing.assert_allclose(np.mean(overlaps, axis=0), predicted, atol=0.08)
 
 
@@ -110,12 +111,12 @@ def test_a_spike_below_the_threshold_leaves_no_trace():
 
 def test_strengths_and_values_of_spikes_are_inverse():
     for m, n in ((50, 50), (300, 20), (20, 300)):
-        theta = marchenko_pastur.visible(m, n, 0.3) * np.array([1.01, 1.5, 4, 100])
-        s = marchenko_pastur.spike_values(theta, m, n, 0.3)
-        np.testing.assert_allclose(marchenko_pastur.spike_strengths(s, m, n, 0.3), theta, rtol=1e-9)
-        assert marchenko_pastur.spike_values(0.0, m, n, 0.3) == pytest.approx(nulls.mp_edges(m, n, 0.3)[1])
-        assert np.isnan(marchenko_pastur.spike_strengths(0.9 * nulls.mp_edges(m, n, 0.3)[1], m, n, 0.3))
-        assert marchenko_pastur.spike_overlaps(0.0, m, n) == pytest.approx((0, 0), abs=1e-12)
+        theta = spikes.visible(m, n, 0.3) * np.array([1.01, 1.5, 4, 100])
+        s = spikes.spike_values(theta, m, n, 0.3)
+        np.testing.assert_allclose(spikes.spike_strengths(s, m, n, 0.3), theta, rtol=1e-9)
+        assert spikes.spike_values(0.0, m, n, 0.3) == pytest.approx(nulls.mp_edges(m, n, 0.3)[1])
+        assert np.isnan(spikes.spike_strengths(0.9 * nulls.mp_edges(m, n, 0.3)[1], m, n, 0.3))
+        assert spikes.spike_overlaps(0.0, m, n) == pytest.approx((0, 0), abs=1e-12)
 
 
 @pytest.mark.parametrize("shape", [(400, 100), (100, 400)])
@@ -133,9 +134,9 @@ def test_sigma_is_known_again_once_many_directions_are_out(m, n):
     """A fifth of the values is lifted out of noise: the median of all is too high, that of the rest is not."""
     count, sigma = min(m, n) // 5, 0.03
     W, i = gaussian(m, n, 6, sigma), np.arange(count)
-    W[i, i] += marchenko_pastur.visible(m, n, sigma) * np.linspace(1.5, 4, count)  # noise has no directions of its own
+    W[i, i] += spikes.visible(m, n, sigma) * np.linspace(1.5, 4, count)  # noise has no directions of its own
     s = matrix_of(W).singular_values
-    none, once, end = (marchenko_pastur.refitted(s, m, n, rounds) for rounds in (0, 1, None))
+    none, once, end = (edges.refitted(s, m, n, rounds) for rounds in (0, 1, None))
     assert none["sigma"] > 1.05 * sigma and abs(once["sigma"] / sigma - 1) < abs(none["sigma"] / sigma - 1) / 3
     assert end["sigma"] == pytest.approx(sigma, rel=0.02) and abs(end["right"] - count) <= 2
     assert none["mp_distance_relative"] > 5 and end["mp_distance_relative"] < 2
@@ -144,17 +145,17 @@ def test_sigma_is_known_again_once_many_directions_are_out(m, n):
     assert none["edge_right"] == pytest.approx(found["edge_right"])
     np.testing.assert_equal(none["left"], found["outliers_left"])
     assert np.isnan(end["left"]) if m == n else end["left"] == 0
-    noise = [marchenko_pastur.refitted(x, m, n, None)["taken"] for x in draws(m, n, 20)]
+    noise = [edges.refitted(x, m, n, None)["taken"] for x in draws(m, n, 20)]
     assert np.count_nonzero(noise) <= 2
 
 
 def test_noise_with_the_directions_of_a_spectrum_has_them():
     m, n = 300, 100
-    theta = marchenko_pastur.visible(m, n) * np.array([8.0, 5.0, 3.0])
-    s = np.concatenate([marchenko_pastur.spike_values(theta, m, n), nulls.mp_spectrum(m - 3, n - 3)])
-    drawn = np.linalg.svd(marchenko_pastur.spiked(s, m, n, np.random.default_rng(0)), compute_uv=False)
+    theta = spikes.visible(m, n) * np.array([8.0, 5.0, 3.0])
+    s = np.concatenate([spikes.spike_values(theta, m, n), nulls.mp_spectrum(m - 3, n - 3)])
+    drawn = np.linalg.svd(spikes.spiked(s, m, n, np.random.default_rng(0)), compute_uv=False)
     np.testing.assert_allclose(drawn[:3], s[:3], rtol=0.06)
-    assert marchenko_pastur.refitted(drawn, m, n, None)["right"] == 3
+    assert edges.refitted(drawn, m, n, None)["right"] == 3
 
 
 def test_low_values_are_told_from_what_scales_and_directions_make():
@@ -163,7 +164,7 @@ def test_low_values_are_told_from_what_scales_and_directions_make():
     s[-5:], s[:20] = 0.7 * nulls.mp_edges(m, n)[0], s[:20] * np.linspace(3, 1.2, 20)
     scaled = gaussian(m, n, 9) * np.exp(rng.normal(0, 1, n))
     for W, planted_low in ((U * s @ Vt, True), (scaled, False)):
-        table = pd.DataFrame(marchenko_pastur.beside_nulls(matrix_of(W)))
+        table = pd.DataFrame(beside_nulls.beside_nulls(matrix_of(W)))
         left = table.groupby(["of", "sigma"]).left.mean().unstack("of")
         assert list(table.of.unique()) == ["trained", "directions", "scales"] and len(table) == 3 * (1 + 3 + 3)
         if planted_low:
@@ -173,14 +174,14 @@ def test_low_values_are_told_from_what_scales_and_directions_make():
 
 
 def test_where_a_lower_edge_is():
-    edge = marchenko_pastur.lower_edge
+    edge = edges.lower_edge
     assert np.isnan(edge(1.0, 100, 100, 1.0)) and np.isnan(edge(1.0, 101, 100, 1.0))
     assert edge(nulls.mp_edges(400, 100)[0] * 0.5, 400, 100, 1.0) > 10 > -5 > edge(20.0, 400, 100, 1.0)
 
 
 def test_an_entry_a_mean_and_a_row_are_told_from_a_direction():
     m = n = 200
-    least, cases = marchenko_pastur.visible(m, n), {}
+    least, cases = spikes.visible(m, n), {}
     cases["spread"] = planted(m, n, 4 * least, 0)[0]
     cases["mean"] = gaussian(m, n, 1) + 4 * least / n
     cases["entry"], cases["row"], cases["column"] = gaussian(m, n, 2), gaussian(m, n, 3), gaussian(m, n, 4)
@@ -212,7 +213,7 @@ def test_degenerate_matrices(values):
     matrix = matrix_of(values)
     found, vectors = nla.random_matrix(matrix), nla.singular_vector_statistics(matrix)
     assert all(np.ndim(v) <= 1 for v in [*found.values(), *vectors.values()])
-    assert len(marchenko_pastur.beside_nulls(matrix)) == 3 * (1 + 3 + 3)
+    assert len(beside_nulls.beside_nulls(matrix)) == 3 * (1 + 3 + 3)
     assert not values.any() or found["sigma_trace"] == pytest.approx(np.sqrt((values**2).mean()))
 
 
@@ -303,7 +304,7 @@ def test_an_initialised_model_of_every_family_passes_as_random(name, tmp_path):
     table = nla.scan(str(tmp_path / "m"), [nla.random_matrix, nla.singular_vector_statistics])
     inner = table[table.layer >= 0]
     assert len(inner) >= 18
-    limit = marchenko_pastur.TRACY_WIDOM.isf(0.01 / len(inner))
+    limit = edges.TRACY_WIDOM.isf(0.01 / len(inner))
     assert (inner.edge_right < limit).all() and not (inner.edge_left > limit).any()
     assert inner.mp_distance_relative.mean() == pytest.approx(1, abs=0.15) and inner.mp_distance_relative.max() < 1.9
     assert inner[["rejected_top", "rejected_middle", "rejected_bottom"]].mean().max() < 0.04
@@ -315,7 +316,7 @@ def test_an_initialised_model_of_every_family_passes_as_random(name, tmp_path):
         < 0.3
     )
     assert inner.spacing_ratio.mean() == pytest.approx(0.5307, abs=0.04)
-    found = random_matrix_plots.departures(inner)
+    found = plots.departures(inner)
     assert not (found[["distance", "right", "left"]] >= 0).any(axis=None)
 
 
@@ -323,7 +324,7 @@ def test_the_first_departure_is_the_one_that_stays():
     base = {"kind": "dense", "layer": 0, "edge_left": np.nan, "edge_right": 0.0}
     values = {0: 1.0, 2: 4.0, 4: 1.0, 8: 4.0, 16: 5.0}
     table = pd.DataFrame([base | {"step": s, "mp_distance_relative": d} for s, d in values.items()])
-    found = random_matrix_plots.departures(table).iloc[0]
+    found = plots.departures(table).iloc[0]
     assert found.distance == 8 and np.isnan(found.right) and found.left == -1
-    assert random_matrix_plots.span(pd.Series([8.0, 16.0, np.nan])) == "8-16 (1 of 3 never)"
-    assert random_matrix_plots.span(pd.Series([-1.0])) == "no such edge"
+    assert plots.span(pd.Series([8.0, 16.0, np.nan])) == "8-16 (1 of 3 never)"
+    assert plots.span(pd.Series([-1.0])) == "no such edge"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nla import recipes
+from nla.models import recipes
 
 
 def test_schedule_has_the_marks_of_pythia():

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nla import report, store
+from nla.commands import report
+from nla.models import paths
 
 NOTEBOOKS = sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb"))
 CHROMIUM = next((p for p in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if p), None)
@@ -25,9 +26,9 @@ def pages(tmp_path_factory):
     """The report of the committed notebooks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("NLA_BUILD", str(tmp_path_factory.mktemp("build")))
-        store.build("demo").mkdir(parents=True)
+        paths.build("demo").mkdir(parents=True)
         for path in NOTEBOOKS:
-            shutil.copy(path, store.build("demo"))
+            shutil.copy(path, paths.build("demo"))
         return report.report("demo").parent
 
 

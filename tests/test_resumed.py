@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from nla import language, low_rank, surgery
-from nla.low_rank import calibration
-from nla.resumed import Resumed
+from nla import low_rank
+from nla.matrices import in_memory
+from nla.running import losses, surgery
+from nla.running.resumed import Resumed
+from nla.studies.low_rank_compression import calibration
 from tests.test_families import CONFIGS, build
 
 CAUSAL = [name for name in CONFIGS if not name.startswith("bert")]
@@ -27,15 +29,15 @@ def test_losses_with_a_layer_changed(name):
         above.reach(layer)
         for factor in (0.0, 3.0):
             with surgery.replaced(model, {("dense", layer): factor * W}):
-                np.testing.assert_allclose(above.losses(), language.losses(model, WINDOWS), rtol=1e-5)
-    np.testing.assert_allclose(above.losses(), language.losses(model, WINDOWS), rtol=1e-5)
+                np.testing.assert_allclose(above.losses(), losses.losses(model, WINDOWS), rtol=1e-5)
+    np.testing.assert_allclose(above.losses(), losses.losses(model, WINDOWS), rtol=1e-5)
     assert all("forward" not in vars(layer) for layer in above.layers)
 
 
 def test_the_layers_below_do_not_run_and_those_above_are_not_reached(model):
     windows, ran = torch.randint(0, 97, (3, 9)), []
     above = Resumed(model, windows).reach(1)
-    hooks = [low_rank.layers.place(surgery.in_memory(model), "dense", layer)[0] for layer in range(len(above.layers))]
+    hooks = [low_rank.place(in_memory.in_memory(model), "dense", layer)[0] for layer in range(len(above.layers))]
     hooks = [
         model.get_submodule(path).register_forward_hook(lambda *args, layer=layer: ran.append(layer))
         for layer, path in enumerate(hooks)

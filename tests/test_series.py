@@ -11,8 +11,8 @@ import pandas as pd
 import psutil
 import pytest
 
-from nla import slug
 from nla.commands import forks, series
+from nla.models import paths
 
 PARAMETERS = nbformat.v4.new_code_cell('MODEL = "demo"\nSTEPS = "all"', metadata={"tags": ["parameters"]})
 
@@ -46,7 +46,7 @@ def test_those_that_stop_are_told_in_three_lines_and_the_others_go_on(notebooks,
     notebooks(_00_fine="print(MODEL)", _01_fails=fails, _02_dies="import os; os._exit(1)", _03_fine="1 + 1")
     assert sorted(series.series("a/model", jobs=2)) == ["01_fails", "02_dies"]
     said, errors = capfd.readouterr()
-    out = slug.build("a--model")
+    out = paths.build("a--model")
     lines = [line for line in errors.splitlines() if line.startswith(("nla: ", "     "))]  # not what kernels log
     place = next(i for i, line in enumerate(lines) if "01_fails" in line)
     assert lines[place] == f"nla: 01_fails stopped in cell [3]; see {out / '01_fails.partial.ipynb'}"
@@ -90,7 +90,7 @@ def test_an_interrupt_leaves_no_process_and_no_half_notebook(notebooks, tmp_path
         process.send_signal(signal.SIGINT)
         assert process.wait(60) != 0
         _, alive = psutil.wait_procs(below, timeout=60)
-        assert alive == [] and not (slug.build("m") / "00_long.ipynb").exists()
+        assert alive == [] and not (paths.build("m") / "00_long.ipynb").exists()
     finally:
         process.kill()
 

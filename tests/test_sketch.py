@@ -8,8 +8,9 @@ import scipy.linalg
 import torch
 
 import nla
-from nla import quadratures, sketch
 from nla.measures.sketched import AUTO, ERRORS, Sketched, sketched_spectrum
+from nla.numerics import quadrature, sketch
+from nla.studies.randomised_nla.sketch_errors import sketch_errors
 
 SEEDS = 200
 
@@ -74,7 +75,7 @@ def test_hutchinson_is_exact_on_a_diagonal():
 @pytest.mark.parametrize("name", MATRICES)
 def test_quadrature_of_all_steps_is_exact_per_probe(name):
     W = MATRICES[name]
-    full = quadratures.quadrature(W, probes=2, steps=min(W.shape))
+    full = quadrature.quadrature(W, probes=2, steps=min(W.shape))
     s = singular_values(W)
     for nodes, weights in (full.gauss, full.radau):
         assert weights.sum(1) == pytest.approx([1, 1])
@@ -98,7 +99,7 @@ def test_quadrature_is_covered_at_its_rate(name, what):
         "fourth": lambda d: d.trace(lambda x: x**4),
         "effective_rank": lambda d: d.effective_rank(),
     }[what]
-    found = [measure(quadratures.quadrature(W, 8, 16, seed)) for seed in range(SEEDS)]
+    found = [measure(quadrature.quadrature(W, 8, 16, seed)) for seed in range(SEEDS)]
     share, ratio = coverage(truth, found)
     assert 0.88 <= share <= 1, share
     assert ratio == pytest.approx(1, abs=0.02)
@@ -106,10 +107,10 @@ def test_quadrature_is_covered_at_its_rate(name, what):
 
 def test_gauss_and_radau_bound_the_nuclear_norm_of_each_probe():
     W = MATRICES["square"]  # singular values down to 0: the hardest case
-    full = quadratures.quadrature(W, 8, 80)
+    full = quadrature.quadrature(W, 8, 80)
     exact = full._sums(full.gauss, [np.abs])
     for steps in (4, 8, 16, 32):
-        few = quadratures.quadrature(W, 8, steps)
+        few = quadrature.quadrature(W, 8, steps)
         assert (few._sums(few.gauss, [np.abs]) >= exact * (1 - 1e-9)).all()
         assert (few._sums(few.radau, [np.abs]) <= exact * (1 + 1e-9)).all()
 
@@ -118,12 +119,12 @@ def test_counts_and_quantiles():
     W = MATRICES["spiked"]
     s = singular_values(W)
     edge = 1.4 * np.sort(s)[-7]
-    counts = [quadratures.quadrature(W, 8, 30, seed).count_above(edge) for seed in range(100)]
+    counts = [quadrature.quadrature(W, 8, 30, seed).count_above(edge) for seed in range(100)]
     assert (s > edge).sum() == 6 and unbiased(6, counts) and coverage(6, counts)[0] >= 0.9
     low = np.median(s)
-    inside = [quadratures.quadrature(W, 8, 30, seed).count_above(low) for seed in range(100)]
+    inside = [quadrature.quadrature(W, 8, 30, seed).count_above(low) for seed in range(100)]
     assert coverage(40, inside)[0] >= 0.9
-    medians = [quadratures.quadrature(W, 12, 30, seed).quantile(0.5).value for seed in range(30)]
+    medians = [quadrature.quadrature(W, 12, 30, seed).quantile(0.5).value for seed in range(30)]
     assert np.mean(medians) == pytest.approx(np.median(s), rel=0.03)
 
 
@@ -174,7 +175,7 @@ def test_sketch_errors_are_errors_and_are_covered():
     inside = {}
     for seed in range(30):
         W = spiked(150, 60) if seed % 2 else gaussian(100, 150)
-        found = nla.sketch_errors(nla.Matrix("dense", seed, 0, W.float()))
+        found = sketch_errors(nla.Matrix("dense", seed, 0, W.float()))
         assert found["block_krylov_off"] <= 1e-6 and found["range_finder_off"] <= 1e-6
         assert found["block_krylov_sine"] <= found["block_krylov_sine_bound"] * 1.001
         for name in [k.removesuffix("_off") for k in found if k.endswith("_off")]:
@@ -184,20 +185,20 @@ def test_sketch_errors_are_errors_and_are_covered():
 
 def test_directions_of_spikes_are_found_in_every_shape():
     for W in (spiked(150, 60, 8), spiked(60, 150, 8), spiked(80, 80, 8)):
-        found = nla.sketch_errors(nla.Matrix("dense", 0, 0, W.float()))
+        found = sketch_errors(nla.Matrix("dense", 0, 0, W.float()))
         assert found["block_krylov_sine"] <= 0.3 and found["block_krylov_sine"] <= found["block_krylov_sine_bound"]
 
 
 def test_sketch_errors_against_numpy():
     W = spiked(150, 60).float()
-    found, s = nla.sketch_errors(nla.Matrix("dense", 3, 0, W)), singular_values(W)
+    found, s = sketch_errors(nla.Matrix("dense", 3, 0, W)), singular_values(W)
     seed = zlib.crc32(b"dense 3 0")
     Vt = np.linalg.svd(W.double().numpy())[2]
     krylov = sketch.block_krylov(W, 8, seed=seed)
     angles = scipy.linalg.subspace_angles(Vt[:8].T, krylov.short.double().numpy())
     assert found["block_krylov_sine"] == pytest.approx(np.linalg.norm(np.sin(angles)), rel=1e-3)
     upper = nla.nulls.mp_edges(150, 60, nla.bulk_sigma(s, 150, 60))[1]
-    count = quadratures.quadrature(W, seed=seed).count_above(upper).value
+    count = quadrature.quadrature(W, seed=seed).count_above(upper).value
     assert found["above_off"] == pytest.approx((count - (s > upper).sum()) / 60)
     rows = (W / W.norm(dim=1, keepdim=True)).double().numpy()
     truth = np.abs(rows @ rows.T)[~np.eye(150, dtype=bool)].mean()
@@ -207,7 +208,7 @@ def test_sketch_errors_against_numpy():
 
 def test_sketch_errors_of_degenerate_matrices():
     for W in (torch.zeros(9, 5), torch.ones(9, 5), torch.ones(1, 7), torch.eye(60)):
-        found = nla.sketch_errors(nla.Matrix("dense", 0, 0, W))
+        found = sketch_errors(nla.Matrix("dense", 0, 0, W))
         assert all(isinstance(v, float) for v in found.values())
         if W.any():
             assert abs(found["nuclear_off"]) <= found["nuclear_error"] + 1e-4
@@ -227,7 +228,7 @@ def test_row_pairs_unbiased_covered_and_exact_with_all_rows():
 def test_degenerate_matrices():
     for W in (torch.zeros(9, 5), torch.ones(9, 5), torch.ones(1, 7), torch.eye(6)):
         s = singular_values(W)
-        density = quadratures.quadrature(W, 4, 30)
+        density = quadrature.quadrature(W, 4, 30)
         found = density.trace(np.abs)
         assert abs(found.value - s.sum()) <= found.error + 1e-4
         measured = sketched_spectrum(nla.Matrix("dense", 0, 0, W))

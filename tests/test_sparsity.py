@@ -8,8 +8,8 @@ from scipy import stats
 from scipy.integrate import quad
 
 import nla
-from nla.distributions import half_normal_weibull, random_gini, random_hoyer
 from nla.measures.sparsity import balanced_kurtosis
+from nla.nulls.entries import half_normal_weibull, random_gini, random_hoyer
 
 DTYPES = [torch.float16, torch.bfloat16, torch.float32]
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 import nla
 from nla import nulls
-from nla.measures.spectrum import gavish_donoho_threshold, mp_threshold
-from nla.plots import spectral_plots
+from nla.figures import spectra
+from nla.nulls.edges import gavish_donoho_threshold, mp_threshold
 
 HALF, BRAIN, SINGLE = torch.float16, torch.bfloat16, torch.float32
 
@@ -249,18 +249,18 @@ def test_scan_and_pictures(ladder, tmp_path):
     table = nla.scan(str(ladder), [nla.spectrum, nla.head_products], progress=False)
     assert len(table.loc[0, "singular_values"]) == min(table.loc[0, ["rows", "cols"]])
     assert table.head_stable_rank.notna().equals(table.kind.isin(["query", "dense"]))
-    fig = spectral_plots.ridges(table)
+    fig = spectra.ridges(table)
     assert [len(ax.patches) + len(ax.collections) for ax in fig.axes] == [8, 8, 8, 8]  # 4 checkpoints, over grey
-    spectral_plots.show(spectral_plots.animation(table), "00_spectrum", "tiny")
+    spectra.show(spectra.animation(table), "00_spectrum", "tiny")
     path = tmp_path / "figures" / "tiny" / "00_spectrum.gif"
     with Image.open(path) as picture:
         assert 3 <= picture.n_frames <= 4 and path.stat().st_size < 400_000  # a GIF merges equal neighbours
     single = table[table.step == 100]
-    assert len(spectral_plots.ridges(single).axes) == 4 and len(spectral_plots.animation(single)) == 1
+    assert len(spectra.ridges(single).axes) == 4 and len(spectra.animation(single)) == 1
 
 
 def test_spectra_in_units_of_the_edge():
     s = 0.2 * nulls.mp_spectrum(80, 50)
     rows = pd.DataFrame([{"rows": 80, "cols": 50, "singular_values": s.astype(np.float32)}])
-    assert spectral_plots.in_edges(rows) == pytest.approx(s / (0.2 * (80**0.5 + 50**0.5)), rel=5e-3)
-    assert spectral_plots.spaced([0, 1, 2, 4, 8, 512, 1000, 2000, 3000, 4000], 4) == [0, 8, 512, 4000]
+    assert spectra.in_edges(rows) == pytest.approx(s / (0.2 * (80**0.5 + 50**0.5)), rel=5e-3)
+    assert spectra.spaced([0, 1, 2, 4, 8, 512, 1000, 2000, 3000, 4000], 4) == [0, 8, 512, 4000]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import nla
-from nla import spectra, stacks
+from nla.matrices import batched
+from nla.numerics import spectra
 from tests.test_scan import spoil
 
 DEVICES = [
@@ -45,14 +46,14 @@ def test_stacks_are_the_single_spectra(ladder, device, room, monkeypatch):
     with nla.load(str(ladder)) as weights:
         weights.device = device
         tasks = weights.index()
-        weights.stacks = stacks.Stacks(weights, tasks, room)
+        weights.stacks = batched.Stacks(weights, tasks, room)
         for kind, layer in reversed(tasks):
             matrix = weights.matrix(kind, layer)
             if matrix.finite:
                 np.testing.assert_allclose(matrix.singular_values, plain(matrix.weight), rtol=1e-10)
         assert weights.stacks.singular_values("dense", 0) is None and not weights.stacks.left
     assert sum(size[0] for size in sizes) == len(tasks) - 1  # each once, and not the one with a NaN
-    assert max(size[0] for size in sizes) * stacks.COPIES * 8 * 42**2 <= max(room, stacks.COPIES * 8 * 42**2)
+    assert max(size[0] for size in sizes) * batched.COPIES * 8 * 42**2 <= max(room, batched.COPIES * 8 * 42**2)
 
 
 @pytest.mark.parametrize("workers", [1, 3])

@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nla
-from nla import measures, models, stages
-from nla.demo import stage_controls, stages as recipes
-from nla.plots import change_plots, stage_plots
-from nla.recipes import Recipe
+from nla import measures, models
+from nla.demo import stages, train
+from nla.figures import parts
+from nla.models import chains, paths
+from nla.models.recipes import Recipe
+from nla.studies.fine_tuning_stages import change_plots, controls
 from tests.conftest import branches
 
 
@@ -40,7 +42,7 @@ def test_a_written_chain(chain, ladder):
     ]
     assert [c.path.name for c in found] == ["step0", "step20", "step100"]
     assert nla.recipe(chain) is None and nla.history(chain) is None
-    assert stages.ladder_of(f"{ladder}>{ladder}/step0") == str(ladder)
+    assert chains.ladder_of(f"{ladder}>{ladder}/step0") == str(ladder)
     assert nla.checkpoints(f"{ladder}>{ladder}/step0")[0].path.name == "step100"  # of a ladder the last
 
 
@@ -56,29 +58,29 @@ def test_a_written_chain(chain, ladder):
     ],
 )
 def test_stages_are_told_from_names(link, stage):
-    assert list(stages.links(f"base>{link}")) == ["base", stage]
+    assert list(chains.links(f"base>{link}")) == ["base", stage]
 
 
 def test_stages_may_be_said(ladder):
-    assert stages.links("start=a/b@step0>base=c>sft>rlhf=/d/e") == {
+    assert chains.links("start=a/b@step0>base=c>sft>rlhf=/d/e") == {
         "start": "a/b@step0",
         "base": "c",
         "sft": "sft",
         "rlhf": "/d/e",
     }
     steps = nla.checkpoints(str(ladder))
-    whole = stages.with_start(f"{ladder}>{ladder}/step20", steps)
+    whole = chains.with_start(f"{ladder}>{ladder}/step20", steps)
     found = nla.checkpoints(whole)
     assert [(c.stage, c.path.name) for c in found] == [("start", "step0"), ("base", "step100"), ("stage", "step20")]
     with nla.load(whole, step=2) as weights:
         initial = weights.matrix("key", 0).initial.weight
     with nla.load(str(ladder), step=0) as weights:
         assert torch.equal(initial, weights.matrix("key", 0).weight)
-    assert stages.with_start("a>b", steps[:1]) == "a>b"
+    assert chains.with_start("a>b", steps[:1]) == "a>b"
     hub = [models.Checkpoint("m", "step0", 0, "pretraining", None, "org/m", "0" * 40)] * 2
-    assert stages.with_start("org/m>org/n", hub) == "start=org/m@step0>base=org/m>stage=org/n"
-    assert stages.ends(hub) == "start=org/m@step0>base=org/m@step0" and stages.ends(hub[:1]) is None
-    found = nla.checkpoints(stages.ends(steps))
+    assert chains.with_start("org/m>org/n", hub) == "start=org/m@step0>base=org/m>stage=org/n"
+    assert chains.ends(hub) == "start=org/m@step0>base=org/m@step0" and chains.ends(hub[:1]) is None
+    found = nla.checkpoints(chains.ends(steps))
     assert [(c.stage, c.path.name) for c in found] == [("start", "step0"), ("base", steps[-1].path.name)]
 
 
@@ -96,20 +98,20 @@ def test_unknown_link_and_chain_in_a_chain(ladder):
 
 
 def test_known_chains():
-    for name, links in stages.CHAINS.items():
+    for name, links in chains.CHAINS.items():
         assert next(iter(links)) == "base" and len(links) >= 3, name
-        assert stages.is_chain(name) and not stages.is_chain(links["base"])
-    assert stages.chain_of("demo") == "demo-chain" and stages.chain_of("demo-chain") == "demo-chain"
-    assert stages.chain_of("pythia-1b") == stages.chain_of("EleutherAI/pythia-1b@main") == "pythia-1b-helpful"
-    assert stages.chain_of("pythia-14m") is None
-    assert stages.ladder_of("pythia-1b-helpful") == "EleutherAI/pythia-1b"
+        assert chains.is_chain(name) and not chains.is_chain(links["base"])
+    assert chains.chain_of("demo") == "demo-chain" and chains.chain_of("demo-chain") == "demo-chain"
+    assert chains.chain_of("pythia-1b") == chains.chain_of("EleutherAI/pythia-1b@main") == "pythia-1b-helpful"
+    assert chains.chain_of("pythia-14m") is None
+    assert chains.ladder_of("pythia-1b-helpful") == "EleutherAI/pythia-1b"
     seen = []
 
     def resolve(link):
         seen.append(link)
         return [models.Checkpoint("m", "main", 0, "pretraining", None)]
 
-    found = stages.checkpoints("pythia-1b-deduped-tldr", resolve)
+    found = chains.checkpoints("pythia-1b-deduped-tldr", resolve)
     assert [c.stage for c in found] == ["base", "sft", "ppo"]
     assert all("@" in link for link in seen) and "ppo_left_padding_new_nowhiten_reward__44413__1709671965" in seen[2]
 
@@ -119,7 +121,7 @@ def test_slug_is_a_name_of_a_folder(chain, tmp_path):
     for model in (chain, chain + "x", "x/" * 300):
         slug = models.slug(model)
         assert not set(slug) & set("/> ") and (tmp_path / slug).mkdir() is None
-        script = [sys.executable, models.__file__.replace("models.py", "slug.py"), model]  # as make calls it
+        script = [sys.executable, paths.__file__, model]  # as make calls it
         assert subprocess.run(script, capture_output=True, text=True).stdout == slug + "\n"
 
 
@@ -284,14 +286,14 @@ def test_a_chain_of_ids_from_the_hub(hub, chain, ladder, tmp_path):
 
 
 def test_stored_controls_are_as_long_as_the_stages_and_on_the_same_text(chain):
-    how = json.loads(stage_controls.RESULTS.read_text())["how"]
-    record = json.loads((stages.DEMO / "history.json").read_text())
+    how = json.loads(controls.RESULTS.read_text())["how"]
+    record = json.loads((models.DEMO / "history.json").read_text())
     assert how["corpus"]["sha256"] == record["corpus"]["sha256"]
     assert how["recipes"] == {s: record["stages"][s]["recipe"] for s in ("sft", "dpo")}
-    table = stages.controls("demo-chain")
+    table = controls.of_chain("demo-chain")
     assert (table.groupby(["stage", "seed"]).size() == 38).all() and set(table.stage) == {"sft", "dpo"}
     assert table.delta_norm.between(1e-4, 0.2).all() and (table.delta_stable_rank >= 1).all()
-    assert stages.controls(chain) is None
+    assert controls.of_chain(chain) is None
 
 
 def test_a_control_by_hand(tmp_path):
@@ -302,14 +304,12 @@ def test_a_control_by_hand(tmp_path):
         (source / f"m{i}.py").write_text("".join(f"def f_{i}_{j}(x, y={j}):\n    return x\n" for j in range(150)))
     recipe = Recipe(2e-4, steps=2, warmup=1)
     for name in ("a.json", "b.json"):
-        stage_controls.main(tmp_path / name, seeds=(3,), recipes={"sft": recipe}, root=source, batch=2)
+        controls.main(tmp_path / name, seeds=(3,), recipes={"sft": recipe}, root=source, batch=2)
     rows, again = (json.loads((tmp_path / name).read_text())["updates"] for name in ("a.json", "b.json"))
     pd.testing.assert_frame_equal(pd.DataFrame(rows), pd.DataFrame(again), rtol=1e-3, atol=1e-4)
-    texts, _ = recipes.train.corpus(1234, source)
-    bpe = recipes.tokenizers.Tokenizer.from_file(str(stages.DEMO / "tokenizer.json"))
-    losses = stage_controls.go_on(
-        stages.DEMO, recipes.train.token_windows(bpe, texts), recipe, 3, tmp_path / "out", batch=2
-    )
+    texts, _ = train.corpus(1234, source)
+    bpe = stages.tokenizers.Tokenizer.from_file(str(models.DEMO / "tokenizer.json"))
+    losses = controls.go_on(models.DEMO, train.token_windows(bpe, texts), recipe, 3, tmp_path / "out", batch=2)
     then = load_file(nla.checkpoints("demo")[-1].path / "model.safetensors")
     now = load_file(tmp_path / "out" / "model.safetensors")
     assert len(losses) == 2 and len(rows) == 38
@@ -329,9 +329,9 @@ def test_changes_of_opposite_sign_do_not_cancel():
     found = change_plots.changes(before, before[:0].assign(stage=None))
     np.testing.assert_allclose(found.rms, [10, -10, 10, -10])
     random = pd.concat([found.assign(rms=found.rms / k, draw=k) for k in (2, 5)])
-    table = change_plots.change_table(found, random)[stage_plots.PRETRAINING]
+    table = change_plots.change_table(found, random)[parts.PRETRAINING]
     assert table.loc["rms"].to_dict() == pytest.approx({"change": 10, "random": 5, "rising": 0.5})
-    assert list(change_plots.change_table(found)[stage_plots.PRETRAINING]) == ["change", "rising"]
+    assert list(change_plots.change_table(found)[parts.PRETRAINING]) == ["change", "rising"]
     assert len(change_plots.changes(frame(0, [1.0]), before[:0].assign(stage=None))) == 0  # a single checkpoint
 
 
@@ -339,7 +339,7 @@ def test_random_changes_are_those_of_updates_of_the_same_norm(ladder):
     """Noise of relative norm d that knows nothing of W makes an RMS larger by the factor sqrt(1 + d^2)."""
     before = nla.scan(str(ladder), [nla.update, nla.norms], steps="log")
     found = change_plots.random_changes(before, before[:0], [nla.norms], draws=2)
-    assert set(found.draw) == {0, 1} and set(found["update"]) == {stage_plots.PRETRAINING}
+    assert set(found.draw) == {0, 1} and set(found["update"]) == {parts.PRETRAINING}
     last = before[before.step == before.step.max()].set_index(["kind", "layer"])
     sizes = last.delta_norm.reindex(found.index)
     expected = 100 * (np.sqrt(1 + sizes**2) - 1)

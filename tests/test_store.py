@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 import nla
-from nla import store
+from nla.scanning import fingerprint, store
 
 FACTOR = 2
 
@@ -54,25 +54,25 @@ def compile_measure(body):
 
 @pytest.mark.parametrize("same, again, other", list(variants()))
 def test_fingerprint_follows_what_is_computed(same, again, other):
-    assert store.fingerprint(same) == store.fingerprint(again) != store.fingerprint(other)
+    assert fingerprint.fingerprint(same) == fingerprint.fingerprint(again) != fingerprint.fingerprint(other)
 
 
 def test_fingerprint_follows_helpers_and_constants(monkeypatch):
-    before = store.fingerprint(measure)
-    assert store.fingerprint(measure) == before
+    before = fingerprint.fingerprint(measure)
+    assert fingerprint.fingerprint(measure) == before
     monkeypatch.setattr("tests.test_store.FACTOR", 3)
-    constant = store.fingerprint(measure)
+    constant = fingerprint.fingerprint(measure)
     monkeypatch.setattr("tests.test_store.helper", lambda x: x)
-    assert len({before, constant, store.fingerprint(measure)}) == 3
+    assert len({before, constant, fingerprint.fingerprint(measure)}) == 3
 
 
 def test_measures_of_the_package_follow_their_source(monkeypatch, tmp_path):
-    before = store.fingerprint(nla.norms)
+    before = fingerprint.fingerprint(nla.norms)
     changed = tmp_path / "norms.py"
     module = sys.modules["nla.measures.norms"]
     changed.write_text(Path(module.__file__).read_text() + "\n# changed\n")
     monkeypatch.setattr(module, "__file__", str(changed))
-    assert store.fingerprint(nla.norms) != before
+    assert fingerprint.fingerprint(nla.norms) != before
 
 
 def test_round_trip_with_curves(tmp_path):

@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 import nla
-from nla import models, stored
+from nla.models import paths
+from nla.studies import stored
 
 
 @pytest.fixture
@@ -28,7 +29,7 @@ def table(rows, made):
 def written(studies, original_ladder, monkeypatch):
     """(checkpoints, computations) after a table of theirs was kept as if they were the embedded model's."""
     checkpoints, made = nla.checkpoints(str(original_ladder)), []
-    monkeypatch.setattr(models, "DEMO", original_ladder)
+    monkeypatch.setattr(paths, "DEMO", original_ladder)
     monkeypatch.setenv("NLA_FULL", "1")
     stored.stored("study/rises", checkpoints, lambda rows: table(rows, made), rows=3)
     monkeypatch.delenv("NLA_FULL")
@@ -77,7 +78,7 @@ def test_full_computes_and_writes_for_the_embedded_model_alone(written, ladder, 
 
 
 def test_several_tables_and_what_is_not_finite(studies, original_ladder, monkeypatch):
-    monkeypatch.setattr(models, "DEMO", original_ladder)
+    monkeypatch.setattr(paths, "DEMO", original_ladder)
     monkeypatch.setenv("NLA_FULL", "1")
     checkpoints = nla.checkpoints(str(original_ladder))
     tables = {"a": pd.DataFrame({"x": [1.0, float("nan")]}), "b": pd.DataFrame({"y": ["z"]})}

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 import nla
-from nla import language, surgery
+from nla.running import language, losses, surgery, texts as running_texts
+from nla.studies.fine_tuning_stages.shaken import Shaken, shaken
 from tests.test_families import CONFIGS, build
 
 HERE = ("gpt_neox", "bloom", "gpt2 narrow", "opt", "llama", "qwen3", "phi3", "gemma2")
@@ -73,38 +74,38 @@ def test_loss_is_that_of_the_model_itself(model):
     with torch.no_grad():
         logits = model(windows[:, :-1]).logits.double().log_softmax(-1)
     expected = -np.mean([logits[i, t, windows[i, t + 1]].item() for i in range(5) for t in range(32)])
-    assert language.loss(model, windows) == pytest.approx(expected, rel=1e-5)
-    assert language.loss(model, windows, at_once=2) == pytest.approx(expected, rel=1e-5)
+    assert losses.loss(model, windows) == pytest.approx(expected, rel=1e-5)
+    assert losses.loss(model, windows, at_once=2) == pytest.approx(expected, rel=1e-5)
 
 
 def test_loss_of_a_model_that_knows_nothing(model):
     blank = copy.deepcopy(model)
     with torch.no_grad():
         blank.get_output_embeddings().weight.zero_()
-    assert language.loss(blank, torch.randint(0, 97, (3, 17))) == pytest.approx(math.log(97))
+    assert losses.loss(blank, torch.randint(0, 97, (3, 17))) == pytest.approx(math.log(97))
 
 
 def test_windows_and_tokenizer():
     last = nla.checkpoints("demo-chain")[-1]
-    bpe = language.tokenizer(last)
+    bpe = running_texts.tokenizer(last)
     assert bpe.get_vocab_size() == 1024
     texts = ["def f(x):\n    return x\n" * 5, "y = 1\n" * 20]
-    windows = language.windows(bpe, texts, 16)
+    windows = running_texts.windows(bpe, texts, 16)
     stream = [i for text in texts for i in bpe.encode(text).ids]
     assert windows.shape == ((len(stream) - 1) // 16, 17)
     assert windows[0].tolist() == stream[:17] and windows[1].tolist() == stream[16:33]
 
 
 def test_no_tokenizer(ladder):
-    assert language.tokenizer(nla.checkpoints(str(ladder))[0]) is None
+    assert running_texts.tokenizer(nla.checkpoints(str(ladder))[0]) is None
 
 
 def test_held_out_text_is_not_what_the_model_was_trained_on():
     """Its loss on the excerpts is well above the one on training text, as on all held-out files."""
-    text, record = language.held_out(), nla.history("demo")["saved"][-1]
+    text, record = running_texts.held_out(), nla.history("demo")["saved"][-1]
     last = nla.checkpoints("demo")[-1]
-    found = language.loss(
-        language.language_model(last), language.windows(language.tokenizer(last), text["source"])[:24]
+    found = losses.loss(
+        language.language_model(last), running_texts.windows(running_texts.tokenizer(last), text["source"])[:24]
     )
     assert record["train_loss"] + 0.4 < found < 2.6
     assert len(text["pairs"]) >= 100 and all(parameters for _, parameters, _ in text["pairs"])
@@ -115,12 +116,12 @@ def test_removal_by_hand(ladder):
     """Rises against a model whose weights were set by hand."""
     windows = torch.randint(0, 97, (4, 20), generator=torch.Generator().manual_seed(1))
     steps = nla.checkpoints(str(ladder))[2:]
-    table = surgery.removal(steps, {"loss": lambda model: language.loss(model, windows)}, parts=(0, -1))
+    table = surgery.removal(steps, {"loss": lambda model: losses.loss(model, windows)}, parts=(0, -1))
     assert len(table) == 2 * 6 * 2 + 6 and set(table.part) == {1, 10}
     for kind, name in (("dense", "attention.dense"), ("dense_h_to_4h", "mlp.dense_h_to_4h")):
         with nla.load(str(ladder), 100) as now, nla.load(str(ladder), 20) as then:
             model, before = (language.language_model(steps[1]) for _ in range(2))
-            whole = language.loss(model, windows)
+            whole = losses.loss(model, windows)
             for layer in range(2):
                 W, old = now.matrix(kind, layer), then.matrix(kind, layer)
                 with torch.no_grad():
@@ -128,8 +129,8 @@ def test_removal_by_hand(ladder):
                     new = cut(old.values) + W.values - old.values
                     before.get_submodule(f"gpt_neox.layers.{layer}.{name}").weight.copy_(new)
         rows = table[(table.kind == kind) & (table.part == 10)].iloc[1:].set_index("taken").loss
-        assert rows["after"] == pytest.approx(language.loss(model, windows) - whole, abs=1e-5)
-        assert rows["before"] == pytest.approx(language.loss(before, windows) - whole, abs=1e-5)
+        assert rows["after"] == pytest.approx(losses.loss(model, windows) - whole, abs=1e-5)
+        assert rows["before"] == pytest.approx(losses.loss(before, windows) - whole, abs=1e-5)
 
 
 def cut(values):
@@ -143,8 +144,8 @@ def test_what_it_costs_more_to_take_out_before_is_paired(ladder):
     """Mean difference of the losses on the same windows, and its error; nothing of it where it was taken after."""
     windows = torch.randint(0, 97, (6, 20), generator=torch.Generator().manual_seed(2))
     steps = nla.checkpoints(str(ladder))[2:]
-    table = surgery.removal(steps, {"loss": lambda model: language.losses(model, windows)})
-    mean = surgery.removal(steps, {"loss": lambda model: language.loss(model, windows)})
+    table = surgery.removal(steps, {"loss": lambda model: losses.losses(model, windows)})
+    mean = surgery.removal(steps, {"loss": lambda model: losses.loss(model, windows)})
     np.testing.assert_allclose(table.loss, mean.loss, atol=1e-7)
     with nla.load(str(ladder), 100) as now, nla.load(str(ladder), 20) as then:
         after, before = (language.language_model(steps[1]) for _ in range(2))
@@ -154,7 +155,7 @@ def test_what_it_costs_more_to_take_out_before_is_paired(ladder):
                 name = f"gpt_neox.layers.{layer}.attention.dense"
                 after.get_submodule(name).weight.copy_(cut(W))
                 before.get_submodule(name).weight.copy_(cut(old) + W - old)
-    apart = language.losses(before, windows) - language.losses(after, windows)
+    apart = losses.losses(before, windows) - losses.losses(after, windows)
     row = table[(table.kind == "dense") & (table.taken == "before")].iloc[0]
     assert row.loss_beyond == pytest.approx(apart.mean(), abs=1e-6)
     assert row.loss_beyond_error == pytest.approx(apart.std(ddof=1) / 6**0.5, abs=1e-6)
@@ -164,7 +165,7 @@ def test_what_it_costs_more_to_take_out_before_is_paired(ladder):
 def test_shaken_weights_are_moved_by_noise_of_the_norm_asked_for(ladder):
     with nla.load(str(ladder), 100) as weights:
         sizes = {("query", 0): 0.3, ("dense_h_to_4h", 1): 0.01}
-        shaken = [surgery.Shaken(weights, sizes, seed) for seed in (0, 0, 1)]
+        shaken = [Shaken(weights, sizes, seed) for seed in (0, 0, 1)]
         for kind, layer in weights.index():
             W = weights.matrix(kind, layer).values.double()
             moved = [each.matrix(kind, layer).values.double() for each in shaken]
@@ -181,8 +182,8 @@ def test_shaken_weights_are_moved_by_noise_of_the_norm_asked_for(ladder):
 
 
 def test_measures_after_a_random_update(ladder):
-    table = surgery.shaken(str(ladder), 100, {("query", 0): 0.5}, [nla.norms, nla.spectrum], draws=2)
+    table = shaken(str(ladder), 100, {("query", 0): 0.5}, [nla.norms, nla.spectrum], draws=2)
     assert len(table) == 2 and set(table.draw) == {0, 1} and table.rms.nunique() == 2
     with nla.load(str(ladder), 100) as weights:
-        matrix = surgery.Shaken(weights, {("query", 0): 0.5}, 1).matrix("query", 0)
+        matrix = Shaken(weights, {("query", 0): 0.5}, 1).matrix("query", 0)
     assert table.stable_rank[1] == pytest.approx(nla.spectrum(matrix)["stable_rank"], rel=1e-6)

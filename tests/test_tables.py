@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 
 import nla
-from nla import measures, tables
-from nla.measuring import KEYS
+from nla import measures
+from nla.commands import tables
+from nla.scanning import KEYS
 
 
 def test_tables_of_a_ladder(ladder):

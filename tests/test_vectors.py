@@ -9,10 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import nla
-from nla import figures, language
+from nla import figures
 from nla.matrices import Norm
 from nla.measures.vectors import rotary_dimensions
-from nla.plots import vector_plots
+from nla.running import attention
+from nla.studies.biases_layernorms import plots
 
 READERS = ("query", "key", "value", "dense_h_to_4h", "embed_out")
 
@@ -30,7 +31,7 @@ def bare(values, bias=None, norm=None, kind="dense_h_to_4h"):
 
 def test_bias_is_cut_like_the_weight(ladder, model):
     """W x + b, with the bias cut per head, is the model's own query, key and value."""
-    captured = language.capture_attention(model, torch.arange(20))
+    captured = attention.capture_attention(model, torch.arange(20))
     with nla.load(str(ladder)) as weights:
         for layer, seen in enumerate(captured):
             for kind in ("query", "key", "value"):
@@ -206,7 +207,7 @@ def test_the_band_of_chance_is_that_of_independent_pairs(ladder):
     """Two standard deviations hold 95 % of the correlations of independent pairs; each panel has its own band."""
     table = nla.scan(str(ladder), nla.folded, kinds=["query", "dense_h_to_4h"])
     fig = figures.over_steps(table, "folded_columns", baseline=0.0, null="chance")
-    vector_plots.chance_band(fig, table, "rows")
+    plots.chance_band(fig, table, "rows")
     rows = table.groupby("kind").rows.first()
     generator = np.random.default_rng(0)
     for ax, kind in zip(fig.axes, ("query", "dense_h_to_4h"), strict=False):
@@ -218,6 +219,6 @@ def test_the_band_of_chance_is_that_of_independent_pairs(ladder):
 
 def test_the_walk_of_noise_is_in_the_legend(ladder):
     fig = figures.over_steps(nla.scan(str(ladder), nla.norms, kinds=["query", "key"]), "rms")
-    vector_plots.noise_walk(fig, np.arange(101.0))
+    plots.noise_walk(fig, np.arange(101.0))
     assert [text.get_text() for text in fig.axes[0].get_legend().get_texts()] == ["walk of noise updates"]
     assert all(ax.lines[-1].get_ydata()[-1] == 100 for ax in fig.axes[:2])

@@ -9,7 +9,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from nla.weights import CheckpointError, Tensors, read_config
+from nla.matrices.tensors import Tensors
+from nla.models import CheckpointError
+from nla.models.folder import read_config
 
 
 @pytest.fixture

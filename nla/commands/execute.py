@@ -7,7 +7,8 @@ import sys
 import pandas as pd
 from filelock import FileLock
 
-from nla.slug import build, slug
+from nla.models import slug
+from nla.models.paths import build
 
 
 def execute(path, model, steps="all"):

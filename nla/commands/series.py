@@ -9,7 +9,8 @@ from contextlib import ExitStack
 import pandas as pd
 
 from nla.commands import forks
-from nla.slug import build, root, slug
+from nla.models import slug
+from nla.models.paths import build, root
 
 ANYWAY = 1.5e9  # bytes that a notebook takes beside its model: Python, torch, tables and figures
 COPIES = 6  # of a checkpoint's files: the running model in float32 and a changed one, of weights in 16 bits
@@ -18,16 +19,18 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 def together(model):
     """How many notebooks run side by side: as many as there are cores and as find room in the memory, at least one."""
-    from nla import listing, measuring, models, weights
+    from nla import models
+    from nla.models import folder, identity
+    from nla.numerics import threads
 
     last = models.checkpoints(model)[-1]
     try:
-        paths = [] if last.repo else weights.weight_files(last.folder)
-        size = sum(p.stat().st_size for p in paths) or sum(f.size for f in listing.weight_files(last))
+        paths = [] if last.repo else folder.weight_files(last.folder)
+        size = sum(p.stat().st_size for p in paths) or sum(f.size for f in identity.weight_files(last))
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):  # the scan says what is wrong with a checkpoint; no such number on this system
         return 1
-    return max(1, min(measuring.cores(), int(free / (ANYWAY + COPIES * size))))
+    return max(1, min(threads.cores(), int(free / (ANYWAY + COPIES * size))))
 
 
 def series(model, steps="all", jobs=None):

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-from nla.demo import docstrings, train
+from nla.demo import docstrings
 from nla.demo.docstrings import END, MOST_ANSWER, PAD
+from nla.running import training
 
 PROMPTS, SAMPLES = 128, 4  # signatures of held-out files that are asked, and answers drawn to each
 AT_ONCE = 512  # sequences drawn together
@@ -121,7 +122,7 @@ def evaluate(model, reference, bpe, pairs, windows):
         "reward_error": float(np.std(rewards, ddof=1) / len(rewards) ** 0.5),
         "answer_tokens": float(np.mean([len(ids) for drawn in answers for ids, _ in drawn])),
         "answer_loss": answer_loss(model, sequences),
-        "held_out_loss": train.evaluate(model, windows),
+        "held_out_loss": training.evaluate(model, windows),
         "divergence": divergence(model, reference, own),
         "examples": [
             [p.signature, bpe.decode(drawn[0][0])] for p, drawn in zip(asked[::16], answers[::16], strict=True)

@@ -9,7 +9,6 @@ is longer here, drawing and judging answers, it leaves to its user.
 
 import argparse
 import json
-import os
 import random
 from dataclasses import asdict
 from pathlib import Path
@@ -17,13 +16,14 @@ from pathlib import Path
 import tokenizers
 import torch
 import transformers
-from tqdm.auto import tqdm
 
 from nla import models
 from nla.demo import docstrings, train
 from nla.demo.answers import draw, evaluate, judged, logprobs, put_out, spread
-from nla.language import language_model
-from nla.recipes import Recipe
+from nla.models.recipes import Recipe
+from nla.running import training
+from nla.running.language import language_model
+from nla.running.training import batches, fit
 
 SFT = Recipe(peak=2e-4, steps=400, warmup=10)
 DPO = Recipe(peak=5e-5, steps=150, warmup=10, weight_decay=0.0)
@@ -43,35 +43,6 @@ def dpo_loss(chosen, rejected, reference_chosen, reference_rejected, beta=BETA):
     return -torch.nn.functional.logsigmoid(beta * margin).mean()
 
 
-def fit(model, recipe, loss_of_batch, what):
-    """Train `model` in place with AdamW as in pretraining; the loss of every update."""
-    optimizer, losses = train.optimizer_for(model, recipe), []
-    off = os.environ.get("TQDM_DISABLE", "0") != "0"  # tqdm's notebook bar does not ask
-    bar = tqdm(range(recipe.steps), unit="step", desc=what, disable=off)
-    for step in bar:
-        for group in optimizer.param_groups:
-            group["lr"] = float(recipe.learning_rate(step))
-        loss = loss_of_batch(step)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        losses.append(round(loss.item(), 4))
-        bar.set_postfix(loss=f"{loss.item():.3f}")
-    return losses
-
-
-def batches(lengths, size, steps, seed):
-    """Indices of `steps` batches of `size`, each of members of like length; all batches once, then all again."""
-    order, drawn, size = torch.Generator().manual_seed(seed), [], min(size, len(lengths))
-    while len(drawn) < steps:
-        shuffled = torch.randperm(len(lengths), generator=order).tolist()
-        similar = sorted(shuffled, key=lambda i: lengths[i])
-        starts = range(0, len(similar) - size + 1, size)
-        drawn += [similar[starts[j] : starts[j] + size] for j in torch.randperm(len(starts), generator=order)]
-    return drawn[:steps]
-
-
 def fine_tune(model, sequences, windows, seed, recipe=SFT):
     """Supervised fine-tuning: cross-entropy of the answers alone, and of a little plain source lest it be forgotten."""
     pairs = batches([len(p) + len(a) for p, a in sequences], SFT_PAIRS, recipe.steps, seed)
@@ -79,7 +50,7 @@ def fine_tune(model, sequences, windows, seed, recipe=SFT):
 
     def loss(step):
         total, counts = logprobs(model, [sequences[i] for i in pairs[step]])
-        return -total.sum() / counts.sum() + SOURCE * train.token_loss(model, windows[texts[step]])
+        return -total.sum() / counts.sum() + SOURCE * training.token_loss(model, windows[texts[step]])
 
     return fit(model, recipe, loss, "fine-tuning")
 

@@ -14,7 +14,6 @@ import sysconfig
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
 import tokenizers
 import torch
 import transformers
@@ -22,8 +21,9 @@ from safetensors.torch import save_file
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
-from nla.families import FAMILIES
-from nla.recipes import SMALL, Recipe
+from nla.matrices import FAMILIES
+from nla.models.recipes import SMALL, Recipe
+from nla.running.training import evaluate, optimizer_for, token_loss
 
 RECIPE = Recipe(peak=2e-3, steps=4000, warmup=40)
 SHAPE = {
@@ -115,28 +115,6 @@ def new_model(seed, config=None):
             if p.ndim == 2:
                 p.normal_(0, std["dense" if name.endswith(writers) else SMALL[0]])
     return model
-
-
-def optimizer_for(model, recipe=RECIPE):
-    """AdamW (0.9, 0.95) whose decay spares biases and LayerNorms."""
-    groups = [
-        {"params": [p for p in model.parameters() if p.ndim == 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-8)
-
-
-def token_loss(model, windows):
-    """Mean cross-entropy, nats per token, of `windows` (n, context + 1)."""
-    logits = model(windows[:, :-1], use_cache=False).logits
-    return torch.nn.functional.cross_entropy(logits.flatten(0, 1).float(), windows[:, 1:].flatten())
-
-
-@torch.no_grad()
-def evaluate(model, windows, most=256):
-    """Loss on up to `most` windows spread evenly over the text."""
-    chosen = windows[np.unique(np.linspace(0, len(windows) - 1, most).astype(int))]
-    return float(np.mean([token_loss(model, part).item() for part in chosen.split(32)]))
 
 
 def save(model, folder):

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from nla.families import QKV, Part
-from nla.ladders import unknown
-from nla.layout import Layout
-from nla.low_rank.layers import Held, LowRank, replace as put_low_rank
+from nla.low_rank.layers import LowRank, replace as put_low_rank
+from nla.matrices.families import QKV, Part
+from nla.matrices.in_memory import Held
+from nla.matrices.layout import Layout
+from nla.models.errors import unknown
 
 PARTS = {
     "attention": (*QKV, "dense"),

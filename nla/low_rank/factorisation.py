@@ -7,7 +7,7 @@ so neither the optimum nor the error needs the inputs themselves.
 import numpy as np
 import torch
 
-from nla import spectra
+from nla.numerics import spectra
 
 
 def truncated(W, rank, inputs=None):

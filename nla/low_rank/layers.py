@@ -5,9 +5,10 @@ import warnings
 import torch
 from torch import nn
 
-from nla.families import EMBEDDINGS, KINDS, Part
-from nla.ladders import unknown
-from nla.layout import Layout
+from nla.matrices.families import EMBEDDINGS, KINDS, Part
+from nla.matrices.in_memory import Held
+from nla.matrices.layout import Layout
+from nla.models.errors import unknown
 
 
 class LowRank(nn.Module):
@@ -88,16 +89,6 @@ class Stacked(nn.Module):
         return W, self._stack([W.new_zeros(len(W)) if b is None else b for W, b in found])
 
 
-class Held(dict):
-    """Stands for the tensors of a model in memory, under their usual names also where they were replaced."""
-
-    folder = "the model in memory"
-
-    def __init__(self, model):
-        replaced = (name for name, m in model.named_modules() if isinstance(m, (LowRank, Stacked)))
-        super().__init__(dict.fromkeys(f"{name}.weight" for name in replaced) | dict(model.named_parameters()))
-
-
 def linears(model, kinds=None, layers=None):
     """[(kind, layer)] of the matrices of `model`, as `nla.Weights.index`; embeddings only where `kinds` names them."""
     for kind in kinds or ():
@@ -114,7 +105,7 @@ def replace(model, ranks, factors=None, bias=None, inner_bias=False, activation=
     Parameters
     ----------
     model : transformers.PreTrainedModel
-        Of any family of `nla.families`, as it is or with some layers replaced before.
+        Of any family of `nla.matrices.families`, as it is or with some layers replaced before.
     ranks : dict
         (kind, layer) -> rank. A fused module is taken apart where one of its kinds is named: the others stay full.
         Named as a module, ("query_key_value", 3), it is replaced as one matrix.

@@ -4,8 +4,7 @@ import numpy as np
 import torch
 from scipy.stats import rankdata
 
-from nla import nulls
-from nla.neurons import (
+from nla.measures.neurons import (
     READERS,
     blocks,
     cosines,
@@ -17,6 +16,7 @@ from nla.neurons import (
     shuffled_cosines,
     significance,
 )
+from nla.nulls import directions
 
 QUANTILES = {f"q{p:02d}": p / 100 for p in (1, 5, 25, 50, 75, 95, 99)}
 
@@ -71,8 +71,8 @@ neuron_cosines.steps = "log"
 
 def random_cosines(d):
     """What `correlation` says, by its names without the prefix, of cosines in d dimensions that know nothing."""
-    quantiles = {name: float(nulls.cosine_quantile(p, d)) for name, p in QUANTILES.items()}
-    typical = {"mean": 0.0, "mean_abs": nulls.cosine_mean_abs(d), "inflation": 1.0, "pairs_inflation": 1.0}
+    quantiles = {name: float(directions.cosine_quantile(p, d)) for name, p in QUANTILES.items()}
+    typical = {"mean": 0.0, "mean_abs": directions.cosine_mean_abs(d), "inflation": 1.0, "pairs_inflation": 1.0}
     return typical | {"skew": 0.0, "beyond": 0.001} | quantiles
 
 
@@ -91,7 +91,7 @@ def _summary(w_in, w_out, d, seed):
     rho = rho.cpu().numpy()
     mean, mean_abs, sd = rho.mean(), np.abs(rho).mean(), rho.std()
     skew = ((rho - mean) ** 3).mean() / sd**3 if sd > 0 else np.nan
-    beyond = (np.abs(rho) > nulls.cosine_quantile(1 - 0.001 / 2, d)).mean()
+    beyond = (np.abs(rho) > directions.cosine_quantile(1 - 0.001 / 2, d)).mean()
     values = [mean, mean_abs, sd * d**0.5, spread * d**0.5, skew, beyond, *np.quantile(rho, list(QUANTILES.values()))]
     return dict(zip(NAMES, [*values, *significance(mean, signed), *significance(mean_abs, absolute)], strict=True))
 

@@ -1,13 +1,14 @@
 """Drift: how far a matrix is from itself at the first and at the previous checkpoint."""
 
-import zlib
 from functools import lru_cache
 
 import numpy as np
 import torch
 from scipy.spatial.distance import jensenshannon
 
-from nla import spectra
+from nla.nulls.draws import permuted_singular_values
+from nla.numerics import spectra
+from nla.numerics.changes import _row_sums, compare
 
 
 def drift(matrix):
@@ -62,37 +63,6 @@ def drift(matrix):
     return found
 
 
-def compare(now, then):
-    """Norms, inner product and angle of two matrices of one shape, exact also where they hardly differ.
-
-    Returns
-    -------
-    dict
-        ``norm``: ||then||; ``distance``: ||now - then||; ``projection``: <now, then> / ||then||^2; ``residual``: norm
-        of what of `now` is orthogonal to `then`; ``cosine``, ``angle`` (radians) between them. NaN if `then` is None.
-    """
-    if then is None:
-        return dict.fromkeys(("norm", "distance", "projection", "residual", "cosine", "angle"), np.nan)
-    norm2, along, distance2 = _row_sums(now, then).sum(1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        norm = np.sqrt(norm2)
-        parallel = norm + along / norm  # <now, then> / norm
-        residual = np.sqrt(max(distance2 - along**2 / norm2, 0) if norm2 else distance2)
-        angle = np.arctan2(residual, parallel)
-        found = dict(norm=norm, distance=np.sqrt(distance2), projection=parallel / norm, residual=residual)
-    return found | dict(cosine=np.cos(angle), angle=angle)
-
-
-def _row_sums(now, then):
-    """Per row, float64 (3, rows): ||then||^2, <now - then, then>, ||now - then||^2; no float64 copy of the whole."""
-    parts, rows = [], max(1, 2**21 // now.shape[1])
-    for a, b in zip(now.weight.split(rows), then.weight.split(rows), strict=True):
-        b = b.double()
-        change = a.double() - b  # first, because 1 - cosine would cancel
-        parts.append(torch.stack([(b * b).sum(1), (change * b).sum(1), (change * change).sum(1)]))
-    return torch.cat(parts, 1).cpu().numpy()
-
-
 def decayed_rows(now, then):
     """(bool array of the rows of `now` that are c times those of `then` up to rounding, least-squares c over them).
 
@@ -118,15 +88,6 @@ def rand_distance(matrix):
     see `random_rand_distance`. The permutation is the same at all steps.
     """
     return _spectral_divergence(matrix.singular_values, permuted_singular_values(matrix))
-
-
-def permuted_singular_values(matrix, draw=0):
-    """Singular values of the matrix with its entries in random places, seeded by its kind and layer and by `draw`."""
-    entries = matrix.values.flatten().cpu().numpy().copy()
-    seed = f"{matrix.kind} {matrix.layer}" + (f" {draw}" if draw else "")
-    np.random.default_rng(zlib.crc32(seed.encode())).shuffle(entries)
-    shuffled = torch.from_numpy(entries).view(matrix.shape).to(matrix.values.device)
-    return spectra.singular_values(spectra.gram(shuffled))
 
 
 @lru_cache(maxsize=256)

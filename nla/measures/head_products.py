@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-from nla.spectra import ranks
+from nla.numerics.spectra import ranks
 
 
 def head_products(matrix):

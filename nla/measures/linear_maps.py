@@ -9,8 +9,9 @@ from collections import namedtuple
 import numpy as np
 import torch
 
-from nla import nulls, spectra
-from nla.neurons import READERS, in_out, product
+from nla.measures.neurons import READERS, in_out, product
+from nla.nulls import directions
+from nla.numerics import threads
 
 FOLDS = 5
 SHUFFLES = 10
@@ -47,11 +48,11 @@ def neuron_cca(matrix):
         return {"canonical_correlations": np.zeros(0)} | dict.fromkeys(CCA, np.nan)
     between = white_x.T @ (product(x, y) - sum_x.outer(sum_y) / len(x)) @ white_y
     between = between if p <= q else between.T
-    with spectra.one_thread():
+    with threads.one_thread():
         squares = torch.linalg.eigvalsh(between @ between.T).flip(0).clamp(0, 1).cpu().numpy()
     total = float(squares.sum())
     variance = 2 * p * q * (n - p) * (n - q) / (n**2 * max(n - 1, 1) * (n + 2))
-    edge = nulls.wachter_edges(p, q, n)[1] if p + q < n else 1.0
+    edge = directions.wachter_edges(p, q, n)[1] if p + q < n else 1.0
     z = (total - p * q / n) / variance**0.5 if variance > 0 else np.nan
     values = [total / min(p, q), max(p, q) / n, float(squares[0] ** 0.5), edge, z]
     return {"canonical_correlations": np.sqrt(squares)} | dict(zip(CCA, values, strict=True))

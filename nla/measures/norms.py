@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nla import nulls
+from nla.nulls import gaussian
 
 
 def lp_norm(matrix, p):
@@ -19,7 +19,7 @@ def lp_norm(matrix, p):
 def random_lp_norm(shape, p, sigma=1.0):
     """Expected Lp norm, to leading order in the number of entries, of a Gaussian matrix; exact mean for p = inf."""
     count = shape[0] * shape[1]
-    return sigma * (nulls.normal_max(count, True) if p == np.inf else (count * nulls.abs_moment(p)) ** (1 / p))
+    return sigma * (gaussian.normal_max(count, True) if p == np.inf else (count * gaussian.abs_moment(p)) ** (1 / p))
 
 
 def norms(matrix):
@@ -66,13 +66,13 @@ norms.pure = True
 
 def random_norms(m, n, sigma=1.0):
     """Expected norms of an m x n matrix of independent N(0, sigma^2) entries, by the names of `norms`."""
-    mean, sd = nulls.abs_moment(1), (1 - 2 / np.pi) ** 0.5  # of |z|
+    mean, sd = gaussian.abs_moment(1), (1 - 2 / np.pi) ** 0.5  # of |z|
     return {
         "l1": random_lp_norm((m, n), 1, sigma),
         "frobenius": random_lp_norm((m, n), 2, sigma),
         "linf": random_lp_norm((m, n), np.inf, sigma),
-        "induced_1": sigma * (m * mean + m**0.5 * sd * nulls.normal_max(n)),
-        "induced_inf": sigma * (n * mean + n**0.5 * sd * nulls.normal_max(m)),
-        "spectral": nulls.spectral_norm(m, n, sigma),
-        "nuclear": nulls.nuclear_norm(m, n, sigma),
+        "induced_1": sigma * (m * mean + m**0.5 * sd * gaussian.normal_max(n)),
+        "induced_inf": sigma * (n * mean + n**0.5 * sd * gaussian.normal_max(m)),
+        "spectral": gaussian.spectral_norm(m, n, sigma),
+        "nuclear": gaussian.nuclear_norm(m, n, sigma),
     }

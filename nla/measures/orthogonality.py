@@ -7,8 +7,9 @@ its length: are they at right angles? Every pair is looked at. More vectors than
 
 import numpy as np
 
-from nla import nulls, pairs
-from nla.families import HEADED
+from nla.matrices.families import HEADED
+from nla.nulls import directions, gaussian
+from nla.numerics import pairs
 
 
 def orthogonality(matrix):
@@ -45,9 +46,9 @@ def orthogonality(matrix):
         "procrustes": max(1 - aligned, 0.0) if aligned == aligned else aligned,
     }
     expected = {
-        "gram_short": nulls.gram_deviation(m, n),
+        "gram_short": gaussian.gram_deviation(m, n),
         "gram_long": ((long - 1) * (long + 2) / (m * n + 2)) ** 0.5,
-        "procrustes": nulls.procrustes(m, n),
+        "procrustes": gaussian.procrustes(m, n),
     }
     other = {"gram_long_least": ((long - short) / short) ** 0.5}
     for side, dimension in (("rows", n), ("columns", m)):
@@ -56,10 +57,10 @@ def orthogonality(matrix):
             f"{k}_{side}": getattr(seen, k) for k in ("mean_abs_cosine", "rms_cosine", "max_abs_cosine", "sd_angle")
         }
         expected |= {
-            f"mean_abs_cosine_{side}": nulls.cosine_mean_abs(dimension),
+            f"mean_abs_cosine_{side}": directions.cosine_mean_abs(dimension),
             f"rms_cosine_{side}": dimension**-0.5,
-            f"max_abs_cosine_{side}": nulls.cosine_max_abs(dimension, seen.count),
-            f"sd_angle_{side}": nulls.angle_sd(dimension),
+            f"max_abs_cosine_{side}": directions.cosine_max_abs(dimension, seen.count),
+            f"sd_angle_{side}": directions.angle_sd(dimension),
         }
         other |= {f"{k}_{side}": getattr(seen, k) for k in ("mean_cosine", "mean_angle")}
         other |= {f"pairs_{side}": seen.count, f"welch_{side}": pairs.welch_bound(seen.vectors, dimension)}
@@ -75,7 +76,7 @@ def angles(matrix):
     Returns
     -------
     dict
-        ``angles_rows, angles_columns``: int64 (720,), the pairs between neighbouring `nla.pairs.EDGES`, 0 to 180
+        ``angles_rows, angles_columns``: int64 (720,), the pairs between neighbouring `pairs.EDGES`, 0 to 180
         degrees. For random vectors in R^d: `nla.nulls.angle_density` of d.
     """
     return {f"angles_{side}": matrix.pairs[side].histogram for side in ("rows", "columns")}

@@ -9,9 +9,12 @@ import torch
 from scipy.special import digamma, logsumexp, polygamma
 from scipy.stats import mannwhitneyu
 
-from nla import alpha_checks, nulls, tails, unimodality
-from nla.measures.drift import permuted_singular_values
-from nla.measures.spectrum import bulk_sigma, resolution
+from nla.measures.spectrum import resolution
+from nla.measures.verdicts import nothing_against
+from nla.nulls import gaussian, marchenko_pastur
+from nla.nulls.draws import permuted_singular_values
+from nla.nulls.marchenko_pastur import bulk_sigma
+from nla.numerics import modes, tails
 
 NEAR = 1.1  # a fit is as good as the best if its KS distance is at most this many times as large
 LOWERED = (1, 2, 3, 5, 10)  # numbers of largest eigenvalues taken down, to see whether alpha hangs on them
@@ -25,7 +28,7 @@ def power_law(matrix):
 
     The eigenvalues are x = s^2, without division by a side, as in WeightWatcher; alpha does not depend on their unit.
     Those that the Gram matrix does not resolve, s <= s_1 sqrt(r eps), are left out (WeightWatcher: x <= 1e-5). xmin is
-    the value of least KS distance among all, see `nla.tails.scan`.
+    the value of least KS distance among all, see `nla.numerics.tails.scan`.
 
     Returns
     -------
@@ -38,8 +41,8 @@ def power_law(matrix):
         random matrix. ``erg_rank``: least number of largest eigenvalues whose product is below 1 when their mean over
         all is 1, 0.73 r for a square random matrix; ``erg_gap``: erg_rank - k.
         ``mp_departure``: KS distance of s from the Marchenko-Pastur law of the same RMS, times r/3, near 1 for a
-        random matrix. ``gap_p``: see `nla.unimodality.gap_p`. ``lognormal_gain``, ``lognormal_p``,
-        ``truncated_gain``, ``truncated_p``: see `nla.tails.alternative`.
+        random matrix. ``gap_p``: see `nla.numerics.modes.gap_p`. ``lognormal_gain``, ``lognormal_p``,
+        ``truncated_gain``, ``truncated_p``: see `nla.numerics.tails.alternative`.
         ``finger_shift``: largest |change of alpha| when the 1, 2, 3, 5 or 10 largest eigenvalues are lowered to the
         next one.
         ``plateau``: sd of alpha over all xmin whose KS distance is at most 1.1 times the least, over alpha.
@@ -72,18 +75,18 @@ def power_law(matrix):
             "alpha_hat": alpha * np.log10(s[0] ** 2),
             "log_alpha_norm": logsumexp(alpha * np.log(x)) / np.log(10) if k else np.nan,
             "log_spectral_norm": np.log10(s[0] ** 2),
-            "mp_softrank": (nulls.mp_edges(*shape, bulk_sigma(s, *shape))[1] / s[0]) ** 2,
+            "mp_softrank": (marchenko_pastur.mp_edges(*shape, bulk_sigma(s, *shape))[1] / s[0]) ** 2,
             "erg_rank": erg_rank(s),
             "erg_gap": erg_rank(s) - k,
             "mp_departure": mp_departure(s, *shape),
-            "gap_p": unimodality.gap_p(x, alpha, k),
+            "gap_p": modes.gap_p(x, alpha, k),
             "finger_shift": _finger_shift(x, alpha),
             "plateau": near.std() / alpha,
         }
     for name in ("lognormal", "truncated"):
         measured[f"{name}_gain"], measured[f"{name}_p"] = tails.alternative(y, name)
     measured |= {f"alpha_random_{q:02d}": float(np.percentile(random.alpha, q)) for q in (5, 50, 95)}
-    return measured | {"valid": int(k > 0 and alpha_checks.nothing_against(measured))}
+    return measured | {"valid": int(k > 0 and nothing_against(measured))}
 
 
 power_law.pure = True
@@ -97,7 +100,7 @@ def power_law_checks(matrix):
     Returns
     -------
     dict
-        ``goodness_p``: see `nla.tails.goodness`. ``alpha_16``, ``alpha_84``: quantiles of alpha when the eigenvalues
+        ``goodness_p``: see `tails.goodness`. ``alpha_16``, ``alpha_84``: quantiles of alpha when the eigenvalues
         are resampled; ``alpha_width``: their difference over alpha. ``dip``: sqrt(r) times Hartigan's dip of ln x,
         below 0.535 for 95 % of samples with one mode. ``unresolved``: share of s below the `resolution` of the file.
         ``trap_z``: largest eigenvalue after the entries have been permuted, less its random value for centred entries
@@ -115,7 +118,7 @@ def power_law_checks(matrix):
     if k:
         low, high = np.nanpercentile(tails.spread(x, RESAMPLES, rng), [16, 84])
         found |= {"goodness_p": tails.goodness(x, fitted, RESAMPLES, rng), "alpha_16": low, "alpha_84": high}
-        found |= {"alpha_width": (high - low) / fitted.alpha, "dip": len(x) ** 0.5 * unimodality.dip(np.log(x))}
+        found |= {"alpha_width": (high - low) / fitted.alpha, "dip": len(x) ** 0.5 * modes.dip(np.log(x))}
         found["unresolved"] = float((s <= resolution(matrix)).mean())
     return found | _traps(matrix) | _entropies(matrix, k)
 
@@ -125,7 +128,7 @@ power_law_checks.steps = "log"
 
 
 def random_alpha(m, n):
-    """Fits to Gaussian m x n matrices, as `nla.tails.Fit` of arrays: 102,400 / r of them, from 40 to 256.
+    """Fits to Gaussian m x n matrices, as `nla.numerics.tails.Fit` of arrays: 102,400 / r of them, from 40 to 256.
 
     Drawn by `nla.nulls.gaussian_eigenvalues`, seeded by the shape, once per process. For 512 x 512, 5 % of alpha are
     below 4.9, half below 9.2, 5 % above 24: a value in between needs no explanation.
@@ -137,7 +140,7 @@ def random_alpha(m, n):
 @lru_cache(maxsize=256)
 def _random_alpha(short, long):
     rng = np.random.default_rng([short, long])
-    draws = [nulls.gaussian_eigenvalues(long, short, rng) for _ in range(min(max(40, 102400 // short), 256))]
+    draws = [gaussian.gaussian_eigenvalues(long, short, rng) for _ in range(min(max(40, 102400 // short), 256))]
     return tails.fit(np.stack(draws))
 
 
@@ -155,7 +158,7 @@ def mp_departure(s, m, n):
     """
     if not s.any():
         return np.nan
-    expected = nulls.mp_cdf(s[::-1], m, n, np.sqrt(s @ s / (m * n)))
+    expected = marchenko_pastur.mp_cdf(s[::-1], m, n, np.sqrt(s @ s / (m * n)))
     steps = np.arange(len(s)) / len(s)
     return float(max(np.abs(expected - steps).max(), np.abs(expected - steps - 1 / len(s)).max()) * len(s) / 3)
 
@@ -192,10 +195,10 @@ def _traps(matrix):
     sigma = float((counts @ (values - counts @ values / (m * n)) ** 2 / (m * n)) ** 0.5)
     if not sigma or min(m, n) == 1:
         return {"trap_z": np.nan, "traps": np.nan}
-    centre, scale = (nulls.spectral_norm(m, n, sigma, at) ** 2 for at in (0, 1))
+    centre, scale = (gaussian.spectral_norm(m, n, sigma, at) ** 2 for at in (0, 1))
     scale -= centre  # lambda = centre + scale * Tracy-Widom
     z = [(permuted_singular_values(matrix, draw) ** 2 - centre) / scale for draw in range(PERMUTATIONS)]
-    above = [int((draw > nulls.TRACY_WIDOM_Q99).sum()) for draw in z]
+    above = [int((draw > gaussian.TRACY_WIDOM_Q99).sum()) for draw in z]
     return {"trap_z": float(np.median([draw[0] for draw in z])), "traps": float(np.median(above))}
 
 

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from nla import marchenko_pastur
-from nla.measures.spectrum import bulk_sigma
+from nla.nulls import edges, marchenko_pastur
+from nla.nulls.edges import refitted
+from nla.nulls.marchenko_pastur import bulk_sigma
+from nla.nulls.spikes import spike_strengths, visible
 
 
 def random_matrix(matrix):
@@ -17,7 +19,7 @@ def random_matrix(matrix):
     -------
     dict
         ``sigma_trace``: RMS of the entries; ``sigma_median``: from the median of s (`nla.bulk_sigma`), the smaller of
-        the two if some directions are large; equal for a random matrix, within `nla.marchenko_pastur.median_error`.
+        the two if some directions are large; equal for a random matrix, within `nla.nulls.edges.median_error`.
         ``mp_distance``: KS distance of s from the Marchenko-Pastur law, 0 to 1; ``mp_distance_relative``: over its
         mean for random matrices, about 3/r, 1 +- 0.13 for one of them.
         ``outliers_right``, ``outliers_left``: number of s above and below the random bulk, beyond what 1 random matrix
@@ -42,12 +44,12 @@ def random_matrix(matrix):
         return dict.fromkeys(NAMES, np.nan) | {"spikes": np.full(1, np.nan)}
     trace, median = float(np.sqrt(energy / (m * n))), bulk_sigma(s, m, n)
     sigma = median or np.nan  # where more than half of s are zero there is no bulk to stand out of
-    right, left = marchenko_pastur.outliers(s, m, n, sigma)
-    spikes = marchenko_pastur.spike_strengths(s[right], m, n, sigma)
+    right, left = edges.outliers(s, m, n, sigma)
+    spikes = spike_strengths(s[right], m, n, sigma)
     distance = marchenko_pastur.distance(s, m, n, trace)
-    has_left = not np.isnan(marchenko_pastur.lower_edge(1.0, m, n, sigma))
+    has_left = not np.isnan(edges.lower_edge(1.0, m, n, sigma))
     values, counts = matrix.histogram
-    mean, least = counts @ values / (m * n), marchenko_pastur.visible(m, n, sigma)
+    mean, least = counts @ values / (m * n), visible(m, n, sigma)
     return {
         "sigma_trace": trace,
         "sigma_median": median,
@@ -55,8 +57,8 @@ def random_matrix(matrix):
         "mp_distance_relative": distance / marchenko_pastur.random_distance(m, n),
         "outliers_right": int(right.sum()) if median else np.nan,
         "outliers_left": int(left.sum()) if has_left else np.nan,
-        "edge_right": float(marchenko_pastur.upper_edge(s[0], m, n, sigma)),
-        "edge_left": float(marchenko_pastur.lower_edge(s[-1], m, n, sigma)),
+        "edge_right": float(edges.upper_edge(s[0], m, n, sigma)),
+        "edge_left": float(edges.lower_edge(s[-1], m, n, sigma)),
         "energy_right": float(s[right] @ s[right] / energy),
         "energy_left": float(s[left] @ s[left] / energy) if has_left else np.nan,
         "spike_energy": float(spikes @ spikes / energy),
@@ -82,3 +84,11 @@ NAMES = (
     "largest_entry",
     "mean_entry",
 )
+
+
+def refits(matrix):
+    """`refitted` of one matrix, once, for `nla.scan`: the same columns as `nla.random_matrix` has for all values."""
+    return refitted(matrix.singular_values, *matrix.shape)
+
+
+refits.steps, refits.pure = "log", True

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nla import nulls, quadratures, sketch
 from nla.measures.spectrum import random_ranks, spectrum
+from nla.nulls import gaussian, marchenko_pastur
+from nla.numerics import quadrature, sketch
 
 AUTO = 4096  # shorter side: the matrices of pythia-6.9b and larger; below, an exact spectrum takes seconds
 ERRORS = ("stable_rank", "effective_rank", "participation_ratio", "mp_rank")
@@ -28,7 +29,7 @@ def sketched_spectrum(matrix, probes=24, steps=30):
     seed = zlib.crc32(f"{matrix.kind} {matrix.layer}".encode())
     frobenius2 = sum(float(rows.double().square().sum()) for rows in W.split(256))
     leading = sketch.block_krylov(W, 1, depth=6, seed=seed)
-    density = quadratures.quadrature(W, probes, steps, seed)
+    density = quadrature.quadrature(W, probes, steps, seed)
     found = {
         "stable_rank": _stable_rank(frobenius2, leading.s[0], leading.error[0]),
         "effective_rank": density.effective_rank(),
@@ -55,10 +56,10 @@ def _fourth(s):
 def _above_edge(density, m, n):
     """Number of s_i above the edge of `nla.spectrum`'s mp_rank; its error holds that of the edge."""
     median = density.quantile(0.5)
-    typical = float(np.median(nulls.mp_spectrum(m, n)))
+    typical = float(np.median(marchenko_pastur.mp_spectrum(m, n)))
 
     def count(middle):
-        return density.count_above(nulls.spectral_norm(m, n, middle / typical, nulls.TRACY_WIDOM_Q99))
+        return density.count_above(gaussian.spectral_norm(m, n, middle / typical, gaussian.TRACY_WIDOM_Q99))
 
     found, other = count(median.value), [count(median.value + side * median.error).value for side in (-1, 1)]
     return sketch.Estimate(found.value, found.error + abs(other[0] - other[1]) / 2)

@@ -5,18 +5,9 @@ import torch
 from scipy.special import erf
 from scipy.stats import norm
 
-from nla import nulls
-from nla.distributions import (
-    fold,
-    gini,
-    half_normal_weibull,
-    hoyer,
-    kurtosis,
-    random_gini,
-    random_hoyer,
-    weibull,
-    weibull_plot,
-)
+from nla.nulls import gaussian
+from nla.nulls.entries import half_normal_weibull, random_gini, random_hoyer
+from nla.numerics.distributions import fold, gini, hoyer, kurtosis, weibull, weibull_plot
 
 THRESHOLDS = (0.01, 0.1, 1)  # times the RMS, now or at the first checkpoint
 QUANTILES = (0.1, 0.5, 0.9, 0.99, 0.999)
@@ -89,7 +80,7 @@ def random_sparsity(m, n, growth=1.0):
     """
     found = {f"below_{t}_rms": float(erf(t / 2**0.5)) for t in THRESHOLDS}
     found |= {f"below_{t}_initial": float(erf(t / growth / 2**0.5)) for t in THRESHOLDS}
-    found |= {"below_0.01_max": float(erf(0.01 * nulls.normal_max(m * n, True) / 2**0.5))}
+    found |= {"below_0.01_max": float(erf(0.01 * gaussian.normal_max(m * n, True) / 2**0.5))}
     found |= {f"quantile_{q}": float(norm.ppf((1 + q) / 2)) for q in QUANTILES}
     for fit, (shape, scale) in half_normal_weibull().items():
         found |= {f"{fit}_shape": shape, f"{fit}_scale": scale}

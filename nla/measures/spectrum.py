@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from nla import nulls, spectra
-from nla.spectra import ranks
+from nla.nulls import gaussian, marchenko_pastur
+from nla.nulls.edges import gavish_donoho_threshold, mp_threshold
+from nla.numerics import spectra
+from nla.numerics.spectra import ranks
 
 
 def spectrum(matrix):
@@ -40,10 +42,10 @@ def random_ranks(m, n, sigma=1.0, tolerance=0.0):
     stable rank, E(sum s^2)^2 / E sum s^4 = (mn + 2) / (m + n + 1) for the participation ratio, the median of Edelman
     1988 for the condition number (a square Gaussian matrix has no mean).
     """
-    expected = ranks(sigma * nulls.mp_spectrum(m, n), tolerance)
-    expected["stable_rank"] = m * n / nulls.spectral_norm(m, n) ** 2
+    expected = ranks(sigma * marchenko_pastur.mp_spectrum(m, n), tolerance)
+    expected["stable_rank"] = m * n / gaussian.spectral_norm(m, n) ** 2
     expected["participation_ratio"] = (m * n + 2) / (m + n + 1)
-    expected["condition_number"] = nulls.median_condition_number(m, n) if min(m, n) > 1 else 1.0
+    expected["condition_number"] = gaussian.median_condition_number(m, n) if min(m, n) > 1 else 1.0
     return expected
 
 
@@ -67,35 +69,3 @@ def resolution(matrix):
         columns = columns + variance.sum(0)
     s = matrix.singular_values
     return max(max(rows) ** 0.5 + float(columns.max()) ** 0.5, float(s[0]) * (len(s) * np.finfo(float).eps) ** 0.5)
-
-
-def bulk_sigma(s, m, n):
-    """Standard deviation of the entries of the noise that an m x n matrix of spectrum `s` consists of, but for spikes.
-
-    Median of s over that of the Marchenko-Pastur law: large singular values, which raise the RMS, do not raise it.
-    """
-    return float(np.median(s) / np.median(nulls.mp_spectrum(m, n)))
-
-
-def mp_threshold(s, m, n):
-    """Largest singular value of noise with the `bulk_sigma` of `s`: the Marchenko-Pastur edge and a margin.
-
-    sigma (sqrt m + sqrt n) with the 99 % quantile of its Tracy-Widom fluctuation (Johnstone 2001, doi:10.1214/aos/
-    1009210544). Noise exceeds it in 1 draw of 100, up to 5 where r is below 50 and the median fluctuates as well.
-    """
-    return nulls.spectral_norm(m, n, bulk_sigma(s, m, n), nulls.TRACY_WIDOM_Q99)
-
-
-def gavish_donoho_threshold(s, m, n):
-    """Hard threshold on singular values that is best, in mean square error, for recovering a matrix under noise.
-
-    lambda(b) sqrt(max(m, n)) sigma with b = min/max, lambda(b)^2 = 2(b+1) + 8b / (b+1 + sqrt(b^2 + 14b + 1)), and
-    `bulk_sigma` for sigma; 2.858 times the median singular value if m = n. It lies above the Marchenko-Pastur edge.
-
-    References
-    ----------
-    Gavish & Donoho 2014 (doi:10.1109/TIT.2014.2323359).
-    """
-    b = min(m, n) / max(m, n)
-    factor = (2 * (b + 1) + 8 * b / (b + 1 + (b**2 + 14 * b + 1) ** 0.5)) ** 0.5
-    return factor * max(m, n) ** 0.5 * bulk_sigma(s, m, n)

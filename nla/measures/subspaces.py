@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from nla import spectra
-from nla.measures.drift import compare
+from nla.nulls.draws import random_drift
+from nla.numerics import spectra
 
 LARGEST = 512  # leading vectors compared at most; bounds what a scan keeps in memory
 ANGLES = 16  # dimension of the subspaces whose principal angles are listed
@@ -48,18 +48,6 @@ def subspaces(matrix):
 
 
 subspaces.steps = "log"
-
-
-def random_drift(matrix, first):
-    """The entries, float32, of a W_0 + R with the projection a and the ||R|| of `matrix`, but R Gaussian noise.
-
-    Where singular values lie close, little noise turns their vectors far. The overlap of W_0 with this matrix, not
-    k/m, is what to compare with when asking whether training turned the leading directions by more than its amount.
-    """
-    since = compare(matrix, first)
-    noise = np.random.default_rng(0).standard_normal(matrix.shape, dtype=np.float32)
-    noise *= np.float32(since["residual"] / noise.size**0.5)
-    return float(np.nan_to_num(since["projection"])) * first.values + torch.from_numpy(noise).to(first.values.device)
 
 
 def overlap(one, other, ks):

@@ -4,10 +4,11 @@ import numpy as np
 import torch
 from scipy.special import kolmogorov
 
-from nla import marchenko_pastur, nulls, spectra
 from nla.measures.power_law import entropy_z
-from nla.measures.spectrum import bulk_sigma
-from nla.measures.subspaces import random_drift
+from nla.nulls import directions, edges
+from nla.nulls.draws import random_drift
+from nla.nulls.marchenko_pastur import bulk_sigma
+from nla.numerics import spectra
 
 AT_ONCE = 64  # vectors sorted together
 REJECTED = 0.01  # level of the test of each vector
@@ -100,7 +101,7 @@ def _mean(values):
 
 def _outliers(matrix):
     s, shape = matrix.singular_values, matrix.shape
-    return marchenko_pastur.outliers(s, *shape, bulk_sigma(s, *shape) or np.nan)
+    return edges.outliers(s, *shape, bulk_sigma(s, *shape) or np.nan)
 
 
 def _spacings(matrix):
@@ -125,7 +126,11 @@ def _origins(matrix):
 
 def _kept(matrix):
     first, r = matrix.alike("initial"), min(matrix.shape)
-    found = {"kept": np.full(1, np.nan), "kept_noise": np.full(1, np.nan), "kept_random": nulls.cosine_max_abs(r, r)}
+    found = {
+        "kept": np.full(1, np.nan),
+        "kept_noise": np.full(1, np.nan),
+        "kept_random": directions.cosine_max_abs(r, r),
+    }
     if first is None:
         return found
     then = first.short_side[1]

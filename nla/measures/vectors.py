@@ -5,7 +5,7 @@ import zlib
 import numpy as np
 import torch
 
-from nla import spectra
+from nla.numerics import spectra
 
 
 def vectors(matrix):

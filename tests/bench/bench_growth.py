@@ -34,10 +34,10 @@ def checkpoints(size):
 def matrices(size):
     import torch
 
-    from nla import measuring, spectra
+    from nla.numerics import spectra, threads
 
     sides, found = {"tiny": (64, 128), "small": (512, 1024), "full": (512, 1024, 2048)}[size], []
-    with measuring.one_thread_each(1, 1):
+    with threads.one_thread_each(1, 1):
         for tall in (1, 4):
             weights = [(0.02 * torch.randn(tall * n, n)).half() for n in sides]
             ways = [timing.timed(lambda w=w: spectra.singular_values(spectra.gram(w))) for w in weights]

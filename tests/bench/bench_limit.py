@@ -17,17 +17,17 @@ def gemms(cores, pool, side=2048):
     """(flops, two ways to do them): float64 products of the whole machine, one on all cores and one on each."""
     import torch
 
-    from nla import measuring
+    from nla.numerics import threads
 
     a = torch.randn(side, side, dtype=torch.float64)
     several = [a.clone() for _ in range(cores)]
 
     def each():
-        with measuring.one_thread_each(cores, cores):
+        with threads.one_thread_each(cores, cores):
             return timing.timed(lambda: list(pool.map(lambda b: b @ b, several)))()
 
     def together():
-        with measuring.one_thread_each(1, cores):
+        with threads.one_thread_each(1, cores):
             return timing.timed(lambda: [b @ b for b in several])()
 
     return cores * 2 * side**3, (each, together)
@@ -39,9 +39,10 @@ def flops(m, n):
 
 def rows(size):
     import nla
-    from nla import measuring
+    from nla.numerics import threads
+    from nla.scanning import rows as scanning_rows
 
-    cores, found = measuring.cores(), []
+    cores, found = threads.cores(), []
     rounds = 1 if size == "tiny" else 3
     with ThreadPoolExecutor(cores) as pool:
         work, ways = gemms(cores, pool, 256 if size == "tiny" else 1536)
@@ -49,7 +50,7 @@ def rows(size):
             with nla.load(str(synthetic.ladder(name, 1))) as weights:
 
                 def whole(weights=weights):
-                    return timing.timed(lambda: measuring.rows(weights, [top], None, None, cores, cores))()
+                    return timing.timed(lambda: scanning_rows.rows(weights, [top], None, None, cores, cores))()
 
                 note = "spectra with reading, hashing and looking for NaN; the limit was measured in turn"
                 title = f"all of pythia-{name} | limit"
@@ -70,9 +71,9 @@ def top(matrix):
 
 def spectra_of(weights, cores, pool):
     """Seconds for the spectra of these matrices, one thread each."""
-    from nla import measuring, spectra
+    from nla.numerics import spectra, threads
 
-    with measuring.one_thread_each(cores, cores):
+    with threads.one_thread_each(cores, cores):
         return timing.timed(lambda: list(pool.map(lambda w: spectra.singular_values(spectra.gram(w)), weights)))()
 
 
@@ -92,7 +93,7 @@ def tried(weight, cores, pool, rounds):
     import numpy as np
     import torch
 
-    from nla import measuring, spectra
+    from nla.numerics import spectra, threads
 
     tall = (weight if weight.shape[0] > weight.shape[1] else weight.T).double().contiguous()
     array, gram, narrow = tall.numpy(), spectra.gram(weight), tall.float()
@@ -100,13 +101,13 @@ def tried(weight, cores, pool, rounds):
 
     def each(function):
         def run():
-            with measuring.one_thread_each(cores, cores):
+            with threads.one_thread_each(cores, cores):
                 return timing.timed(lambda: list(pool.map(lambda _: function(), range(cores))))()
 
         return run
 
     def stacked():
-        with measuring.one_thread_each(1, cores):
+        with threads.one_thread_each(1, cores):
             return timing.timed(lambda: torch.linalg.eigvalsh(stack))()
 
     s = spectra.singular_values(gram)

@@ -18,7 +18,7 @@ def seconds(work, times=5):
 
 def rows(size="small"):
     """Rows for the table of benchmarks."""
-    from nla.low_rank import regression
+    from nla.studies.low_rank_compression import regression
 
     hidden, inner = (
         regression.MISTRAL[name] // (64 if size == "tiny" else 1) for name in ("hidden_size", "intermediate_size")
@@ -37,23 +37,25 @@ def _row(name, ours, theirs, note, target=None):
 
 def experiment_1(hidden, inner, length=82, rank=64):
     """(seconds of the closed form, seconds of a step of Adam, what the former leaves of the sum of squares)."""
-    from nla.low_rank import regression
+    from nla.low_rank import factorisation
+    from nla.studies.low_rank_compression import regression
 
     generator = torch.Generator().manual_seed(0)
     X, Y = (torch.randn(length, size, generator=generator) for size in (hidden, inner))
-    closed = seconds(lambda: regression.regression(X, Y, 2 * rank), 3)
+    closed = seconds(lambda: factorisation.regression(X, Y, 2 * rank), 3)
     one, six = (seconds(lambda n=n: regression.trained(X[None], Y[None], rank, n), 3) for n in (1, 6))
     return (
         closed,
         max(six - one, 1e-9) / 5,
-        regression.regression(X, Y, 2 * rank)[-1] / float(Y.double().square().sum()),
+        factorisation.regression(X, Y, 2 * rank)[-1] / float(Y.double().square().sum()),
     )
 
 
 def experiment_2(hidden, inner, rank=1024, prompts=100, length=250):
     """The closed form for inputs of many prompts against llm_lora's epochs of Adam."""
-    from nla.activations import Inputs
-    from nla.low_rank import factorisation, regression
+    from nla.low_rank import factorisation
+    from nla.running.activations import Inputs
+    from nla.studies.low_rank_compression import regression
 
     generator = torch.Generator().manual_seed(0)
     X = torch.randn(prompts * length, hidden, generator=generator)
@@ -67,19 +69,20 @@ def experiment_2(hidden, inner, rank=1024, prompts=100, length=250):
 
 def model_speeds():
     """A forward pass of the embedded model with half and a quarter of every matrix; theirs is the whole model."""
-    from nla import language, low_rank
-    from nla.low_rank import budgets, calibration
+    from nla import low_rank
     from nla.models import checkpoints
+    from nla.running import losses
+    from nla.studies.low_rank_compression import budgets, calibration
 
     checkpoint, model = calibration.sound(checkpoints("demo"))
     _, held_out = calibration.text(checkpoint, model)
-    whole = seconds(lambda: language.loss(model, held_out[:8]))
+    whole = seconds(lambda: losses.loss(model, held_out[:8]))
     shapes = {key: tuple(W.shape) for key, W in calibration.matrices(model).items()}
     found = []
     for fraction in (0.5, 0.25):
         _, small = calibration.sound([checkpoint])
         low_rank.replace(small, {key: budgets.rank_for(shape, fraction) for key, shape in shapes.items()})
-        ours = seconds(lambda small=small: language.loss(small, held_out[:8]))
+        ours = seconds(lambda small=small: losses.loss(small, held_out[:8]))
         note = "forward pass of demo, 8 windows of 256 tokens; narrow factors gain little where a layer is small"
         found.append(_row(f"demo, {fraction:.0%} of every matrix", ours, whole, note))
     return found
@@ -89,7 +92,7 @@ def model_speeds():
 def matrix_speeds(hidden, inner):
     """One wide matrix and its factors at fractions of its parameters."""
     from nla import low_rank
-    from nla.low_rank.models import break_even
+    from nla.low_rank.counts import break_even
 
     x, dense = torch.randn(256, hidden), torch.nn.Linear(hidden, inner, bias=False)
     whole, found = seconds(lambda: dense(x)), []

@@ -29,7 +29,8 @@ print(json.dumps([int(status["VmHWM"].split()[0]) * 1024, peak * 1024]))
 """
 RAW = """
 import sys, time, nla, torch
-from nla import models, Weights
+from nla import Weights
+from nla import models
 checkpoint = models.checkpoints(sys.argv[1])[0]
 start = time.perf_counter()
 with Weights(checkpoint) as weights:

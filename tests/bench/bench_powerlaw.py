@@ -29,7 +29,7 @@ def samples(size):
 
 
 def rows(size):
-    from nla import tails
+    from nla.numerics import tails
 
     kept, found = dict(samples(size)), []
     path = synthetic.place("samples.npz")
@@ -58,6 +58,6 @@ def beside_the_spectrum(n):
 
     matrix = nla.Matrix("dense", 0, 0, torch.randn(n, n, generator=torch.Generator().manual_seed(0)))
     matrix.singular_values, nla.random_alpha(n, n)
-    spectrum = timing.timed(lambda: nla.spectra.singular_values(nla.spectra.gram(matrix.values)))
+    spectrum = timing.timed(lambda: nla.numerics.spectra.singular_values(nla.numerics.spectra.gram(matrix.values)))
     times = timing.in_turn(3, timing.timed(partial(nla.power_law, matrix)), spectrum)
     return timing.row(f"fits of {n} x {n}, and its spectrum", *times, ">= 1", "")

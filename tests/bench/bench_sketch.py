@@ -1,8 +1,9 @@
 """Sketches against exact spectra: time, error, memory, and the size from which a sketch pays.
 
-`python -m tests.bench.bench_sketch` writes nla/demo/sketch_geometries.json: the geometries of Pythia from 70m to 12b,
-random and spiked, one BLAS thread, a process of its own for each so that its peak of memory can be told. It goes on
-where it was stopped; a quarter of an hour on one core. `rows("full")` measures a layer's W1 of pythia-12b anew.
+`python -m tests.bench.bench_sketch` writes nla/studies/randomised_nla/sketch_geometries.json: the geometries of Pythia
+from 70m to 12b, random and spiked, one BLAS thread, a process of its own for each so that its peak of memory can be
+told. It goes on where it was stopped; a quarter of an hour on one core. `rows("full")` measures a layer's W1 of
+pythia-12b anew.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import numpy as np
 import torch
 
 from nla import nulls
-from nla.matrix import Matrix
+from nla.matrices import Matrix
 from nla.measures.sketched import ERRORS, sketched_spectrum
 from nla.measures.spectrum import spectrum
 
@@ -27,7 +28,7 @@ HIDDEN = {"70m": 512, "160m": 768, "410m": 1024, "1b": 2048, "2.8b": 2560, "6.9b
 ROWS = {"query": 1, "dense_h_to_4h": 4}  # times the hidden size
 VOCABULARY = {"6.9b": 50432, "12b": 50688}  # else 50304
 SPIKES = 20  # singular values from 1.2 to 4 times the random edge
-RESULTS = Path(__file__).parents[2] / "nla" / "demo" / "sketch_geometries.json"
+RESULTS = Path(__file__).parents[2] / "nla" / "studies" / "randomised_nla" / "sketch_geometries.json"
 TIMES = RESULTS.with_name("galore_times.json")
 
 
@@ -131,7 +132,7 @@ def _row(name, ours, theirs, note, unit="s"):
 
 
 def _projector_seconds(name, gradient, repeats=20):
-    from nla.galore import PROJECTORS
+    from nla.studies.randomised_nla.galore import PROJECTORS
 
     times = []
     for _ in range(repeats):
@@ -146,32 +147,33 @@ def training_times(steps=15):
 
     The step is one without a new projector; medians.
     """
-    from nla import galore
-    from nla.demo import galore_runs, train
+    from nla.demo import train
+    from nla.running import training
+    from nla.studies.randomised_nla import galore, runs
 
     torch.set_num_threads(1)
-    windows = torch.randint(0, train.SHAPE["vocab_size"], (galore_runs.BATCH, train.CONTEXT + 1))
+    windows = torch.randint(0, train.SHAPE["vocab_size"], (runs.BATCH, train.CONTEXT + 1))
     found = []
-    for configuration in galore_runs.CONFIGURATIONS:
+    for configuration in runs.CONFIGURATIONS:
         torch.manual_seed(0)
         model = train.new_model(0)
         if rank := configuration.get("factors"):
-            for module in galore_runs.inner(model).values():
-                galore_runs.parametrize.register_parametrization(module, "weight", galore_runs.Product(rank))
-        optimizer = galore_runs.optimizer_of(model, **configuration)
+            for module in runs.inner(model).values():
+                runs.parametrize.register_parametrization(module, "weight", runs.Product(rank))
+        optimizer = runs.optimizer_of(model, **configuration)
         found.append((configuration, model, optimizer, []))
     for _ in range(steps):
         for _, model, optimizer, seconds in found:
             began = time.perf_counter()
             optimizer.zero_grad()
-            train.token_loss(model, windows).backward()
+            training.token_loss(model, windows).backward()
             optimizer.step()
             seconds.append(time.perf_counter() - began)
     rows = []
     for configuration, model, _, seconds in found:
         row = {"configuration": configuration, "step_seconds": float(f"{np.median(seconds[1:]):.3g}")}
         if "projector" in configuration:  # all matrices of the model at the last gradient, thrice
-            gradients = [module.weight.grad for module in galore_runs.inner(model).values()]
+            gradients = [module.weight.grad for module in runs.inner(model).values()]
             project, times = galore.PROJECTORS[configuration["projector"]], []
             for _ in range(3):
                 began = time.perf_counter()

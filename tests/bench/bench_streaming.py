@@ -20,20 +20,22 @@ with HubServer() as hub:
 CLIENT = """
 import sys, time
 import nla
-from nla import hub, measuring, models
+from nla import models
+from nla.models import cache
+from nla.numerics import threads
 model, what, repeats = sys.argv[1], sys.argv[2], int(sys.argv[3])
 def load(matrix):
     for _ in range(repeats):
-        s = nla.spectra.singular_values(nla.spectra.gram(matrix.weight))
+        s = nla.numerics.spectra.singular_values(nla.numerics.spectra.gram(matrix.weight))
     return {"top": s[0]}
-with measuring.one_thread_each(1):
+with threads.one_thread_each(1):
     nla.Matrix("query", 0, 0, __import__("torch").eye(8)).singular_values
 ladder = models.checkpoints(model)
 start = time.perf_counter()
 if what == "fetch":
     for checkpoint in ladder:
-        hub.fetch(checkpoint)
-        hub.evict(ladder, keep=())
+        cache.fetch(checkpoint)
+        cache.evict(ladder, keep=())
 else:
     nla.scan(model, load, progress=False)
 print(time.perf_counter() - start)

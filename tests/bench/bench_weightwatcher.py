@@ -51,7 +51,7 @@ def rows(size):
 def both(name, options, measures, target, model, path, rounds):
     """The row of one way to call theirs, and one for the difference of alpha."""
     import nla
-    from nla import measuring
+    from nla.numerics import threads
 
     results = {}
 
@@ -70,7 +70,7 @@ def both(name, options, measures, target, model, path, rounds):
     alphas = {f"{row.kind}_{row.layer}": row.alpha for row in results["ours"].itertuples()}
     assert alphas.keys() == results["theirs"].keys(), "both measure the same matrices"
     worst = max(abs(alpha - results["theirs"][k]) for k, alpha in alphas.items())
-    note = f"{len(alphas)} matrices, {measuring.cores()} cores; our first run took {first:.3g} s"
+    note = f"{len(alphas)} matrices, {threads.cores()} cores; our first run took {first:.3g} s"
     found = [timing.row(f"WeightWatcher {name}", [t for times in ours for t in times], theirs, target, note)]
     if not options:
         note = "theirs is computed from float32 copies of the same fp16 weights"

@@ -1,4 +1,4 @@
-"""Writes nla/costs.json, which `nla.costs` computes times from: `python -m tests.bench.costs`, some minutes on a core.
+"""Writes costs.json, which costs_table.py computes times from: `python -m tests.bench.costs`, some minutes on a core.
 
 All measures on one layer and one embedding of two sizes, one thread each, in seconds of the processor (not of the
 clock, so that other work on the machine costs little): the second of two checkpoints, because the first one pays for
@@ -14,10 +14,10 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
-from tests.bench import synthetic
+from tests.bench import costs_table, synthetic
 
 LAYERS, EMBEDDINGS = ("70m", "410m"), ("70m", "410m")
-OUT = Path(__file__).parents[2] / "nla" / "costs.json"
+OUT = Path(__file__).with_name("costs.json")
 
 
 def main():
@@ -96,4 +96,4 @@ def measured(name, embedding):
 
 
 if __name__ == "__main__":
-    main()
+    print(costs_table.table()) if sys.argv[1:] == ["--table"] else main()

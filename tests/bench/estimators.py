@@ -1,8 +1,8 @@
-"""Each estimator of nla.sketch and nla.quadratures against the exact value at Pythia's geometries: error and time.
+"""Each estimator of sketch and quadrature against the exact value at Pythia's geometries: error and time.
 
-`python -m tests.bench.estimators` writes nla/demo/sketch_estimators.json, matrix by matrix, and goes on where it was
-stopped; one BLAS thread. The matrices are those of `tests.bench.bench_sketch`: Gaussian entries, and the same with 20
-directions above the random edge.
+`python -m tests.bench.estimators` writes nla/studies/randomised_nla/sketch_estimators.json, matrix by matrix, and goes
+on where it was stopped; one BLAS thread. The matrices are those of `tests.bench.bench_sketch`: Gaussian entries, and
+the same with 20 directions above the random edge.
 """
 
 import argparse
@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nla import nulls, quadratures, sketch, spectra
+from nla import nulls
+from nla.numerics import quadrature, sketch, spectra
 from tests.bench import bench_sketch
 
 LEADING, VECTORS, ROWS = 8, 36, 64
@@ -62,7 +63,7 @@ def compared(m, n, spiked):
         worst = np.argmax(np.abs(found.s / s[:LEADING] - 1))
         estimate = sketch.Estimate(found.s[worst], found.error[worst])
         add(f"8 leading s (worst), {name}", s[worst], spectrum_seconds, estimate, seconds)
-    density, seconds = timed(quadratures.quadrature, W)
+    density, seconds = timed(quadrature.quadrature, W)
     lower, upper = nulls.mp_edges(m, n, n**-0.5)
     counts = {"above the edge": ((s > 1.02 * upper).sum(), density.count_above(1.02 * upper))}
     if lower > 0:

@@ -6,9 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-from nla import costs
+from tests.bench import costs_table
 
-GEOMETRY = costs.GEOMETRY | {"tiny": (64, 2, 2, 1000)}  # no Pythia: shows that an item runs
+GEOMETRY = costs_table.GEOMETRY | {"tiny": (64, 2, 2, 1000)}  # no Pythia: shows that an item runs
 BUILD = Path(os.environ.get("NLA_BUILD", "build")).absolute()  # before an item moves it
 
 

@@ -4,7 +4,7 @@ import tokenizers
 import torch
 from safetensors.torch import load_file, save_file
 
-from nla import language
+from nla.running import texts
 
 STEPS = (0, 1, 4, 16, 40, 100)
 GROWN = 16  # the first step with the larger vocabulary
@@ -28,13 +28,13 @@ def crooked_ladder(folder, steps=STEPS, rate=3e-3, spoilt=SPOILT):
         Learning rate of Adam; 0 gives a ladder that was never trained.
     spoilt : str or None
     """
-    text = language.held_out()["source"]
+    text = texts.held_out()["source"]
     bpe = _tokenizer(text)
     folder.mkdir(parents=True)
     bpe.save(str(folder / "tokenizer.json"))
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        _train(_model(), language.windows(bpe, text, LENGTH), folder, steps, rate)
+        _train(_model(), texts.windows(bpe, text, LENGTH), folder, steps, rate)
     if spoilt:
         _spoil(folder / f"step{steps[-1]}" / "model.safetensors", spoilt)
     return folder

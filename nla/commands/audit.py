@@ -1,0 +1,106 @@
+"""Are the checkpoints of a model what their names say? From hashes of files, before anything is fetched."""
+
+from dataclasses import replace
+
+import pandas as pd
+
+from nla import models
+from nla.models import CheckpointError, hub_listing, identity, published
+from nla.models.errors import Unavailable
+from nla.models.folder import FORMATS
+from nla.scanning import store
+
+BIN = FORMATS[1:]
+REPORTED = (  # faults of published ladders, in issues of https://github.com/EleutherAI/pythia
+    {"model": "all of Pythia", "revisions": "step1", "fault": "equal to step0", "issue": 83},
+    {"model": "pythia-2.8b", "revisions": "86 of 154", "fault": "weights of the end of training", "issue": 205},
+    {"model": "pythia-12b", "revisions": "step50000, step58000", "fault": "first shard of the last one", "issue": 206},
+    {"model": "pythia-410m-seed9", "revisions": "step40000", "fault": "missing", "issue": 202},
+)
+
+
+def audit(model):
+    """What each revision of MODEL really holds.
+
+    From the hashes that the Hub announces, or those of the files in a folder; and where a scan has read a checkpoint,
+    from the entries of its matrices, since two files may differ in what is no weight.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per revision: ``step, revision, stage``; ``status``: ``ok``; ``stale``, the weights of the last
+        checkpoint or of main; ``duplicate``, those of an earlier one; ``mixed``, some of its files belong to another;
+        ``missing``, no weights, or no such revision where one was published. ``of``: which other one. ``bin``: the
+        same for the .bin files, where safetensors are there and are what is read. ``bytes`` of the weights.
+    """
+    ladder = models.checkpoints(model)
+    for error in hub_listing.trees(ladder).values():
+        if isinstance(error, Unavailable):
+            raise error
+    main = _main(ladder)
+    found = _classify(ladder, main, FORMATS, _entries(model, ladder))
+    other = _classify(ladder, main, BIN, {})
+    rows = []
+    for c in ladder:
+        status, of, files = found[c]
+        both = other[c][0] != "missing" and not {f.name for f in files} & {f.name for f in other[c][2]}
+        size = sum(f.size for f in files)
+        rows.append((c.step, c.revision, c.stage, status, of, other[c][0] if both else None, size))
+    rows += [(step, f"step{step}", "pretraining", "missing", None, None, 0) for step in published.absent(ladder)]
+    table = pd.DataFrame(rows, columns=["step", "revision", "stage", "status", "of", "bin", "bytes"])
+    return table.sort_values("step", kind="stable", ignore_index=True)
+
+
+def _main(ladder):
+    """The branch main of a ladder made of the branches of one repository, else nothing."""
+    repos = {c.repo for c in ladder}
+    if len(repos) > 1 or repos == {None} or any(c.revision == "main" for c in ladder):
+        return []
+    repo = ladder[0].repo
+    commit = hub_listing.revisions(repo).get("main")
+    main = commit and replace(ladder[0], revision="main", commit=commit, folder=hub_listing.folder(repo, commit))
+    return [main] if main and identity.has_weights(main) else []
+
+
+def _entries(model, ladder):
+    """{checkpoint: hash of the entries of its matrices} of those that were scanned."""
+    known = {}
+    for c in ladder:
+        try:
+            notes = store.notes(models.slug(model), models.slug(c.revision), identity.identity(c))
+        except CheckpointError:
+            continue
+        known[c] = next((n["entries"] for n in notes if "entries" in n), None)
+    return known
+
+
+def _classify(ladder, main, formats, entries):
+    """{checkpoint: (status, of, files)}."""
+    files = {}
+    for c in [*ladder, *main]:
+        try:
+            files[c] = identity.weights_of(c, formats)
+        except Unavailable:
+            raise
+        except CheckpointError:
+            files[c] = []
+    whole = {c: {tuple(f.digest for f in files[c]), entries.get(c)} - {(), None} for c in files}
+    there = [c for c in ladder if files[c]]
+    last = [*there[-1:], *main]
+    found = {}
+    for place, c in enumerate(ladder):
+        final = next((o for o in last if whole[o] & whole[c]), None)
+        earlier = next((o for o in ladder[:place] if whole[o] & whole[c]), None)
+        others = [o for o in [*last, *there] if not whole[o] & whole[c]]
+        part = next((o for o in others if {f.digest for f in files[o]} & {f.digest for f in files[c]}), None)
+        if not files[c]:
+            found[c] = ("missing", None, [])
+        elif final and c not in last:
+            found[c] = ("stale", final.revision, files[c])
+        elif earlier and c not in last:
+            found[c] = ("duplicate", earlier.revision, files[c])
+        elif part and c not in last:
+            found[c] = ("mixed", part.revision, files[c])
+        else:
+            found[c] = ("ok", None, files[c])
+    return found

@@ -1,0 +1,114 @@
+"""What the Makefile calls: python -m nla check | audit | scan | execute | report … MODEL. Errors are one line."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def check(options):
+    """Say in one line what MODEL is; fails if it, or the steps asked of it, do not exist."""
+    from nla.models import checkpoints, choose
+
+    ladder = choose(checkpoints(options.model), options.steps)
+    print(f"{options.model}: {len(ladder)} checkpoints, steps {ladder[0].step} to {ladder[-1].step}")
+
+
+def audit(options):
+    """List which revisions of MODEL are missing, stale, duplicate or mixed, before anything is fetched."""
+    from nla.commands.audit import audit
+
+    table = audit(options.model)
+    counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
+    print(f"{options.model}: {len(table)} revisions, {counts}")
+    odd = table[table.status != "ok"]
+    if len(odd):
+        print(odd.drop(columns="stage").fillna("").to_string(index=False))
+
+
+def scan(options):
+    """Measure MODEL with everything in this package, so that the notebooks find every table ready."""
+    from nla import measures
+    from nla.scanning.scan import scan
+
+    every = [getattr(measures, name) for name in measures.__all__]
+    summary = scan(options.model, every, options.steps, scheduler=options.scheduler or options.workers).attrs["summary"]
+    print(", ".join(f"{len(v) if isinstance(v, dict) else v} {k}" for k, v in summary.items()))
+    return 3 if summary["failed"] else 0
+
+
+def tables(options):
+    """Write all scalars of MODEL as CSV and parquet, with a dictionary of the columns."""
+    from nla.commands.tables import write
+
+    print(write(options.model, options.steps))
+
+
+def report(options):
+    """Write the executed notebooks of MODEL as HTML with an index page."""
+    from nla.commands.report import report
+
+    print(report(options.model))
+
+
+def execute(options):
+    """Run one notebook on MODEL."""
+    from nla.commands.execute import execute
+
+    return 0 if execute(options.notebook.absolute(), options.model, options.steps) else 1
+
+
+def series(options):
+    """Run all notebooks on MODEL that are not up to date, side by side."""
+    import signal
+
+    from nla.commands.series import series
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an interrupt: what runs is ended
+    stopped = series(options.model, options.steps, options.jobs)
+    return f"nla: stopped: {' '.join(stopped)}; run again, and the others are not run anew" if stopped else 0
+
+
+def new(options):
+    """Begin a notebook: new 15_spectral_gap "How large is the gap?"."""
+    import tomllib
+
+    from nla.commands import notebook
+    from nla.models import paths
+
+    text = (paths.root() / "pyproject.toml").read_text(encoding="utf-8")
+    print(notebook.new(options.slug, options.question, tomllib.loads(text)["project"]["urls"]["Repository"]))
+
+
+def relink(_):
+    """Make every notebook end with links to the one before and the one after it, under their titles."""
+    from nla.commands import notebook
+
+    notebook.relink()
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="python -m nla", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for command in (check, audit, scan, series, execute, tables, report):
+        sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
+        sub.add_argument("model")
+        sub.add_argument("--steps", default="all", help="all, log, k for every k-th, or a,b,c")
+        if command is scan:
+            where = sub.add_mutually_exclusive_group()
+            where.add_argument("--scheduler", help="address of a Dask scheduler, such as tcp://host:8786")
+            where.add_argument("--workers", type=int, help="so many processes on this machine instead of one")
+        if command is execute:
+            sub.add_argument("notebook", type=Path)
+        if command is series:
+            sub.add_argument("--jobs", type=int, help="so many at once; by default as cores and memory allow")
+        sub.set_defaults(run=command)
+    sub = commands.add_parser("new", help=new.__doc__, description=new.__doc__)
+    sub.add_argument("slug")
+    sub.add_argument("question")
+    sub.set_defaults(run=new)
+    commands.add_parser("relink", help=relink.__doc__, description=relink.__doc__).set_defaults(run=relink)
+    options = parser.parse_args()
+    try:
+        return options.run(options)
+    except (ValueError, OSError, ModuleNotFoundError) as error:
+        return f"nla: {error}"

@@ -1,0 +1,14 @@
+"""A checkpoint -> its matrices by kind and layer."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["batched", "families", "in_memory", "layout", "matrix", "tensors", "weights"],
+    submod_attrs={
+        "families": ["FAMILIES", "Family", "KINDS", "split_heads"],
+        "layout": ["Layout", "Norm"],
+        "matrix": ["Matrix"],
+        "weights": ["Weights", "load"],
+    },
+)

@@ -1,0 +1,157 @@
+"""The tensors of one checkpoint under the names and sizes of its family: weights, biases and norms, cut and checked."""
+
+from collections import namedtuple
+from functools import cached_property
+
+import torch
+
+from nla.matrices.families import EMBEDDINGS, FAMILIES, KINDS, READS, SHAPES, Before, Part, split_heads
+from nla.models.errors import CheckpointError
+
+Norm = namedtuple("Norm", "gain bias centred")  # float32 (d_model,) each; centred: the mean is removed
+
+
+class Layout:
+    """What one checkpoint holds, by kind and layer.
+
+    Parameters
+    ----------
+    config : object
+        The checkpoint's config.json.
+    tensors : nla.matrices.tensors.Tensors
+        Not asked for names or tensors before a kind is.
+    """
+
+    def __init__(self, config, tensors):
+        self.config, self.tensors = config, tensors
+        name = getattr(config, "model_type", None)
+        self.family = FAMILIES.get(str(name))
+        if self.family is None:
+            raise self._error(
+                f"model_type is not one of {', '.join(FAMILIES)} but {name}; add a row to nla.matrices.families"
+            )
+        self.layers = self._number("num_hidden_layers", "n_layer", "num_layers")
+        heads = self._number("num_attention_heads", "n_head")
+        hidden = self._number("hidden_size", "n_embd", "n_embed", "d_model")
+        key_heads, d_head = heads, hidden // heads
+        if self.family.grouped:
+            key_heads = self._number("num_key_value_heads", default=key_heads)
+            d_head = self._number("head_dim", default=d_head)
+        inner, multiple = self.family.inner
+        self.heads = {"query": heads, "key": key_heads, "value": key_heads, "dense": heads}
+        self.sizes = {  # None: not given, so whatever the tensors say
+            "hidden": hidden,
+            "heads": heads * d_head,
+            "key_heads": key_heads * d_head,
+            "inner": self._number(inner, default=multiple and multiple * hidden),
+            "vocabulary": self._number("vocab_size", default=None),
+            "embedding": self._number("word_embed_proj_dim", default=hidden),  # OPT-350m's are narrower
+        }
+
+    def _error(self, message):
+        return CheckpointError(f"{self.tensors.folder}: {message}")
+
+    def _number(self, *names, **default):
+        """The first of `names` that config.json gives, a positive integer; else the default, if there is one."""
+        for name in names:
+            value = getattr(self.config, name, None)
+            if value is not None:
+                if type(value) is not int or value < 1:
+                    raise self._error(f"config.json gives {name} as {value!r}, not as a positive integer")
+                return value
+        if not default:
+            raise self._error(f"config.json does not give {' or '.join(names)}")
+        return default["default"]
+
+    @cached_property
+    def index(self):
+        """[(kind, layer)] of all matrices, embeddings (layer -1) last; embed_out only where it is one of its own."""
+        held = sum(1 for _ in self.tensors)
+        if self.layers > held:
+            raise self._error(f"config.json gives {self.layers} layers where the files hold {held} tensors")
+        inner = [k for k in KINDS if k in self.family.parts and k not in EMBEDDINGS]
+        tied = getattr(self.config, "tie_word_embeddings", None)
+        untied = not (self.family.tied if tied is None else tied)
+        headed = any("LM" in str(name) for name in getattr(self.config, "architectures", None) or ())
+        own = untied and (headed or self.tensor_name("embed_out", -1) in self.tensors)  # missing from an LM: an error
+        outer = ["embed_in", "embed_out"] if own else ["embed_in"]
+        return [(k, layer) for layer in range(self.layers) for k in inner] + [(k, -1) for k in outer]
+
+    @cached_property
+    def _prefix(self):
+        stem = self.family.layer.split("{")[0]
+        there = (p for p in self.family.prefixes if any(name.startswith(p + stem) for name in self.tensors))
+        return next(there, self.family.prefixes[0])
+
+    def layer_name(self, layer):
+        """Name in the model of the module that is this layer."""
+        return (self._prefix + self.family.layer.format(layer)).removesuffix(".")
+
+    def _name(self, modules, layer, suffixes):
+        """The first tensor that is there of those that `modules` and `suffixes` may mean, or else the usual one."""
+        place = self._prefix + (self.family.layer.format(layer) if layer >= 0 else "")
+        places = [place] if layer >= 0 else [place, ""]
+        names = [p + module + suffix for p in places for module in modules for suffix in suffixes]
+        return next((n for n in names if n in self.tensors), names[0])
+
+    def _part(self, kind):
+        part = self.family.parts[kind]
+        return part if isinstance(part, Part) else Part(part)
+
+    def tensor_name(self, kind, layer, suffix=".weight"):
+        """Name in the file of the tensor that holds this kind."""
+        part = self._part(kind)
+        return self._name([part.module, *part.also], layer, [suffix])
+
+    def weight(self, kind, layer):
+        """The matrix of this kind, (out, in)."""
+        return self._cut(kind, self.tensor_name(kind, layer))
+
+    def bias(self, kind, layer):
+        """What is added to the matrix's product, (out,), or None."""
+        name = self.tensor_name(kind, layer, ".bias")
+        return self._cut(kind, name) if name in self.tensors else None
+
+    def _cut(self, kind, name):
+        part = self._part(kind)
+        kinds = part.shared or (kind,)
+        rows = [self.sizes[SHAPES[k][0]] for k in kinds]
+        shape = (None if None in rows else sum(rows), self.sizes[SHAPES[kind][1]])
+        shape = shape[:1] if name.endswith(".bias") else shape
+        tensor = self._checked(name, shape[::-1] if part.transposed else shape)
+        tensor = tensor.T.contiguous() if part.transposed and tensor.ndim == 2 else tensor
+        if len(kinds) == 1:
+            return tensor
+        if part.per_head:
+            return split_heads(tensor, self.heads["query"], kinds.index(kind))
+        pieces = tensor.chunk(len(rows)) if None in rows else tensor.split(rows)
+        return pieces[kinds.index(kind)]
+
+    def _checked(self, name, shape):
+        tensor = self.tensors[name]
+        found = tuple(tensor.shape)
+        if len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True)):
+            wanted = " x ".join("any" if n is None else str(n) for n in shape)
+            raise self._error(f"{name} is {' x '.join(map(str, found))} where config.json makes it {wanted}")
+        if not tensor.is_floating_point():
+            raise self._error(f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, not floating-point numbers")
+        return tensor
+
+    def norm(self, kind, layer):
+        """The norm whose output the matrix of this kind reads, as `Norm`, or None."""
+        family, after = self.family, getattr(self.config, "do_layer_norm_before", True) is False
+        norms = family.post_norms if family.post_norms and after else family.norms
+        module = norms.get(READS.get(kind))
+        if isinstance(module, Before):
+            layer = (layer if layer >= 0 else self.layers) - 1
+            module = module.name if layer >= 0 else module.first
+        projected = kind in EMBEDDINGS and self.sizes["embedding"] != self.sizes["hidden"]
+        if module is None or projected:
+            return None
+        width = self.sizes["hidden"]
+        if not family.learned or not getattr(self.config, "layer_norm_elementwise_affine", True):
+            return Norm(torch.ones(width), None, family.centred)
+        gain = self._checked(self._name([module], layer, [".weight", ".gamma"]), (width,)).float() + family.offset
+        name = self._name([module], layer, [".bias", ".beta"])
+        bias = self._checked(name, (width,)).float() if name in self.tensors else None
+        return Norm(gain, bias, family.centred)

@@ -1,0 +1,169 @@
+"""One weight matrix, with what its measures share computed once."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from nla.models.errors import CheckpointError, Unavailable
+from nla.numerics import pairs, spectra
+
+
+class once:
+    """functools.cached_property without its lock, which all instances share before Python 3.12: threads would wait."""
+
+    def __init__(self, function):
+        self.function, self.__doc__ = function, function.__doc__
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        value = instance.__dict__[self.function.__name__] = self.function(instance)
+        return value
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """One weight matrix of one checkpoint, with what is shared by its measures computed once, when first asked for.
+
+    Parameters
+    ----------
+    kind, layer, step
+        One of `KINDS`; 0-based depth, -1 for embeddings; training step.
+    weight : torch.Tensor
+        (out, in) as ``torch.nn.Linear`` stores it, in the dtype of the file.
+    heads : int or None
+        Attention heads whose rows (query, key, value) or columns (dense) this matrix stacks; else None. Key and value
+        may have fewer than query and dense (grouped-query attention).
+    """
+
+    kind: str
+    layer: int
+    step: int
+    weight: torch.Tensor
+    heads: int | None = None
+    _weights: "object | None" = field(default=None, repr=False)
+
+    @property
+    def shape(self):
+        """(out, in)."""
+        return tuple(self.weight.shape)
+
+    @once
+    def values(self):
+        """The entries in float32, (out, in)."""
+        return self.weight.float()
+
+    @once
+    def histogram(self):
+        """(values, counts): the distinct entries, ascending, float64, and how often each occurs; exact.
+
+        Every entrywise statistic is a sum over these. A 16-bit matrix has at most 65,536 of them, so counting its
+        codes once replaces a pass, or a sort, of the matrix for each statistic.
+        """
+        if self.weight.dtype not in (torch.float16, torch.bfloat16):
+            values, counts = np.unique(self.weight.cpu().numpy(), return_counts=True)
+            return values.astype(np.float64), counts
+        codes = self.weight.contiguous().view(torch.int16).flatten().to(torch.int32) + 32768
+        counts = torch.bincount(codes, minlength=65536).cpu().numpy()
+        values = torch.arange(-32768, 32768, dtype=torch.int16).view(self.weight.dtype).double().numpy()
+        occurring = np.flatnonzero(counts)
+        order = occurring[np.argsort(values[occurring], kind="stable")]
+        return values[order], counts[order]
+
+    @once
+    def finite(self):
+        """Whether every entry is a number."""
+        return bool(torch.isfinite(self.weight).all())
+
+    @once
+    def gram(self):
+        """Short-side Gram matrix in float64, (r, r)."""
+        return spectra.gram(self.weight if self.weight.dtype != torch.float64 else self.values)  # the same entries
+
+    @once
+    def singular_values(self):
+        """Singular values, descending, float64 NumPy array (r,)."""
+        stacks = getattr(self._weights, "stacks", None)  # on an accelerator, of many matrices at once
+        found = stacks and stacks.singular_values(self.kind, self.layer)
+        return spectra.singular_values(self.gram) if found is None else found
+
+    @once
+    def short_side(self):
+        """(s, vectors): singular values and, as columns, singular vectors of the shorter side, float64; see spectra."""
+        return spectra.short_side(self.gram)
+
+    @once
+    def singular_vectors(self):
+        """(U, s, Vt), float64 tensors (m, r), (r,), (r, n); see spectra."""
+        return spectra.singular_vectors(self.values, *self.short_side)
+
+    @once
+    def pairs(self):
+        """{"rows": Pairs, "columns": Pairs}: cosines and angles of all pairs of rows, and of columns; see pairs."""
+        return {"rows": pairs.all_pairs(self.values), "columns": pairs.all_pairs(self.values.T)}
+
+    @once
+    def initial(self):
+        """The same matrix at the model's first checkpoint, or None outside a ladder."""
+        return self._elsewhere("initial")
+
+    @once
+    def previous(self):
+        """The same matrix at the checkpoint before this one; None at the first."""
+        return self._elsewhere("previous")
+
+    @once
+    def final(self):
+        """The same matrix at the model's last checkpoint, or None outside a ladder."""
+        return self._elsewhere("final")
+
+    def _elsewhere(self, which):
+        weights = self._weights and self._weights.neighbour(which)
+        return weights and weights.matrix(self.kind, self.layer)
+
+    def comparable(self, which):
+        """The same matrix at the ``initial``, ``previous`` or ``final`` checkpoint; None if missing, damaged or NaN."""
+        try:
+            other = getattr(self, which)
+        except Unavailable:  # not now, but perhaps the next time: what NaN in a table would hide
+            raise
+        except CheckpointError:  # the row of that checkpoint says so; this one must not be lost with it
+            return None
+        return other if other is not None and other.finite else None
+
+    def alike(self, which):
+        """What `comparable` gives, but None also where the shape is another: a vocabulary may have been resized."""
+        other = self.comparable(which)
+        return other if other is not None and other.shape == self.shape else None
+
+    def remember(self, compute):
+        """compute(self), a small thing, kept while this checkpoint is open: in a scan the first and last always are."""
+        if self._weights is None:
+            return compute(self)
+        key = (compute, self.kind, self.layer)
+        if key not in self._weights.memo:
+            self._weights.memo[key] = compute(self)
+        return self._weights.memo[key]
+
+    @once
+    def per_head(self):
+        """The entries as (heads, d_head, d_model), float32; for dense, whose columns belong to heads, transposed."""
+        values = self.values.T if self.kind == "dense" else self.values
+        return values.reshape(self.heads, -1, values.shape[1])
+
+    @once
+    def bias(self):
+        """What is added to the product with this matrix, float32 (out,), or None where nothing is."""
+        return self._weights and self._weights.bias(self.kind, self.layer)
+
+    @once
+    def norm(self):
+        """The LayerNorm or RMSNorm whose output this matrix reads, as `Norm`; None where it reads something else."""
+        return self._weights and self._weights.norm(self.kind, self.layer)
+
+    def sibling(self, kind):
+        """The matrix of another `kind` in the same layer and checkpoint."""
+        if self._weights is None:
+            raise ValueError(f"a {self.kind} made from a bare tensor has no sibling {kind}")
+        return self._weights.matrix(kind, self.layer)

@@ -1,0 +1,103 @@
+"""The tensors of a checkpoint's files, read by name: safetensors, or pickles that execute nothing."""
+
+import threading
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from nla.models.errors import CheckpointError, _first_line
+from nla.models.folder import FORMATS, shard_of, weight_files
+
+
+class Tensors:
+    """A read-only mapping from tensor name to tensor, over all files of one checkpoint; a context manager.
+
+    Only headers are read on opening. Pickled files are read with ``weights_only=True`` and mapped into memory;
+    nothing in them is executed.
+
+    Parameters
+    ----------
+    folder : path
+    name : str, optional
+        What messages call it.
+    shard : function, optional
+        Given the name of a shard, a context manager with its path. With it the files are opened one at a time, each
+        when a tensor in it is asked for; only the index need be in `folder` before.
+    """
+
+    def __init__(self, folder, name=None, shard=None):
+        self.folder, self._shard = name or Path(folder), shard
+        self._read = {}  # name -> function that returns the tensor
+        self._places, self._present, self._turn = {}, (None, {}), threading.Lock()
+        if shard:
+            index = next(Path(folder) / index for _, index in FORMATS if (Path(folder) / index).is_file())
+            self._places = shard_of(index)
+            self._read = {name: lambda name=name: self._one_by_one(name) for name in self._places}
+            return
+        for path in weight_files(folder):
+            self._read.update(_open(path))
+
+    def _one_by_one(self, name):
+        place = self._places[name]
+        with self._turn:
+            if self._present[0] != place:
+                self._present = (None, {})  # closed before the next one comes
+                with self._shard(place) as path:
+                    self._present = (place, _open(path))
+            if name not in self._present[1]:
+                raise CheckpointError(f"{self.folder}: the tensor {name} is missing")
+            return self._present[1][name]().clone()  # its file may go
+
+    def place(self, name):
+        """The shard that holds a tensor, where they are opened one at a time; else nothing."""
+        return self._places.get(name, "")
+
+    def __contains__(self, name):
+        return name in self._read
+
+    def __iter__(self):
+        return iter(self._read)
+
+    def __getitem__(self, name):
+        if name not in self._read:
+            raise CheckpointError(f"{self.folder}: the tensor {name} is missing")
+        try:
+            return self._read[name]()
+        except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"{self.folder}: {name} cannot be read: {_first_line(error)}") from None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._read, self._present = {}, (None, {})
+
+
+def _open(path):
+    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_bin(path)
+
+
+def _open_safetensors(path):
+    try:
+        handle = safe_open(path, framework="pt")
+        return {name: lambda name=name: handle.get_tensor(name) for name in handle.keys()}
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a whole safetensors file: {_first_line(error)}") from None
+
+
+def _open_bin(path):
+    options = {"map_location": "cpu", "weights_only": True}
+    try:
+        try:
+            state = torch.load(path, mmap=True, **options)
+        except RuntimeError as error:
+            if "mmap" not in str(error):
+                raise
+            state = torch.load(path, **options)  # written before torch 1.6: cannot be mapped
+    except Exception as error:  # a damaged pickle stops its reader in any way there is
+        raise CheckpointError(f"{path} is not a whole or safe .bin file: {_first_line(error)}") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not named tensors")
+    named = {name: value for name, value in state.items() if isinstance(name, str) and torch.is_tensor(value)}
+    return {name: lambda tensor=tensor: tensor for name, tensor in named.items()}

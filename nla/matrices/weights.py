@@ -1,0 +1,137 @@
+"""Named tensors -> the matrices of one checkpoint."""
+
+import threading
+from contextlib import contextmanager
+
+import torch
+
+from nla.matrices.families import KINDS
+from nla.matrices.layout import Layout, Norm
+from nla.matrices.matrix import Matrix
+from nla.matrices.tensors import Tensors
+from nla.models import cache, errors
+from nla.models.errors import CheckpointError, Unavailable
+from nla.models.folder import read_config
+from nla.models.ladder import at_step, checkpoints, neighbours
+
+_opening = threading.Lock()  # so that threads with one wish open a neighbour once
+
+
+class Weights:
+    """The matrices of one checkpoint; a context manager.
+
+    Parameters
+    ----------
+    checkpoint : nla.Checkpoint
+    ladder : list of nla.Checkpoint, optional
+        The model's checkpoints in order, for what compares this one with the first, the previous or the last.
+    device : str
+    shared : dict, optional
+        Other `Weights` by checkpoint, or why there are none, kept by the caller for longer than this one lives.
+    """
+
+    def __init__(self, checkpoint, ladder=None, device="cpu", shared=None):
+        self.checkpoint, self.ladder, self.device = checkpoint, ladder or [checkpoint], device
+        self.memo, self.stacks = {}, None  # what Matrix.remember keeps; spectra of many matrices at once
+        self.shared, self.asked = {} if shared is None else shared, set()
+        small, shard = cache.one_by_one(checkpoint)
+        with cache.held(checkpoint, small) as folder:  # once open, the files may go
+            name = f"{checkpoint.repo}@{checkpoint.revision}" if checkpoint.repo else folder
+            self.tensors = Tensors(folder, name, shard)
+            self.config = read_config(folder)
+            self.layout = Layout(self.config, self.tensors)
+
+    def neighbour(self, which):
+        """The `Weights` of the initial, previous or final checkpoint of the ladder; None before the first.
+
+        The nearest that can be read; one that could be read but not be fetched this time is an error.
+        """
+        self.asked.add(which)
+        for wanted in neighbours(self.ladder, self.checkpoint, which):
+            if wanted == self.checkpoint:
+                return self
+            with _opening:
+                if wanted not in self.shared:
+                    self.shared[wanted] = self._open(wanted)
+            if isinstance(self.shared[wanted], Unavailable):
+                raise Unavailable(str(self.shared[wanted]))
+            if self.shared[wanted]:
+                return self.shared[wanted]
+        return None
+
+    def _open(self, checkpoint):
+        """`Weights`, or the error where it could not be fetched this time, or None where it cannot be read."""
+        try:
+            return Weights(checkpoint, self.ladder, self.device, self.shared)
+        except Unavailable as error:
+            return error
+        except CheckpointError:
+            return None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.tensors.__exit__()
+
+    @property
+    def layers(self):
+        """Number of layers, from the config."""
+        return self.layout.layers
+
+    def index(self, kinds=None, layers=None):
+        """[(kind, layer)] of the matrices of this checkpoint, embeddings last; both arguments restrict it."""
+        for kind in kinds or ():
+            if kind not in KINDS:
+                raise ValueError(errors.unknown("kind", kind, KINDS))
+        for layer in layers or ():
+            if layer not in range(-1, self.layers):
+                raise ValueError(f"layer {layer} is not in 0..{self.layers - 1} (-1: embeddings)")
+        pairs = self.layout.index
+        return [(k, n) for k, n in pairs if (kinds is None or k in kinds) and (layers is None or n in layers)]
+
+    def matrix(self, kind, layer=-1):
+        """The matrix of this `kind` in this `layer` (embeddings: -1)."""
+        self._require(kind, layer)
+        weight = self.layout.weight(kind, layer).to(self.device)
+        return Matrix(kind, layer, self.checkpoint.step, weight, self.layout.heads.get(kind), self)
+
+    def bias(self, kind, layer=-1):
+        """What is added to the product with the matrix of this `kind`, float32 (out,), or None where nothing is."""
+        self._require(kind, layer)
+        bias = self.layout.bias(kind, layer)
+        return None if bias is None else bias.float().to(self.device)
+
+    def norm(self, kind, layer=-1):
+        """The LayerNorm or RMSNorm whose output the matrix of this `kind` reads, as `Norm`, or None.
+
+        The gain is what the model multiplies by: for Gemma, 1 + the tensor in the file. That of embed_out is there
+        also where embed_in does its work.
+        """
+        if (kind, layer) != ("embed_out", -1):
+            self._require(kind, layer)
+        norm = self.layout.norm(kind, layer)
+        return norm and Norm(*(v.to(self.device) if torch.is_tensor(v) else v for v in norm))
+
+    def _require(self, kind, layer):
+        if (kind, layer) not in self.index():
+            self.index([kind], [layer])  # says what is wrong with the name
+            raise ValueError(f"{self.checkpoint.model} has no {kind} in layer {layer}")
+
+    def place(self, kind, layer):
+        """A name for the file that holds a matrix, where files are opened one at a time."""
+        return self.tensors.place(self.layout.tensor_name(kind, layer))
+
+    def matrices(self, kinds=None, layers=None):
+        """Iterate over the matrices, read one at a time, embeddings last; both arguments restrict it."""
+        return (self.matrix(kind, layer) for kind, layer in self.index(kinds, layers))
+
+
+@contextmanager
+def load(model, step=None):
+    """Open one checkpoint of `model` (its last if `step` is None) as `Weights`."""
+    ladder = checkpoints(model)
+    checkpoint = at_step(ladder, step)
+    cache.evict(ladder, keep=(ladder[0], ladder[-1], checkpoint))
+    with Weights(checkpoint, ladder) as weights:
+        yield weights

@@ -1,0 +1,25 @@
+"""MODEL -> its checkpoints in order, and their files on this disk; no tensor is read here."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "cache",
+        "chains",
+        "errors",
+        "folder",
+        "hub_listing",
+        "identity",
+        "ladder",
+        "paths",
+        "published",
+        "recipes",
+        "retries",
+    ],
+    submod_attrs={
+        "errors": ["CheckpointError", "unknown"],
+        "ladder": ["Checkpoint", "at_step", "checkpoints", "choose", "history", "neighbours", "recipe"],
+        "paths": ["DEMO", "slug"],
+    },
+)

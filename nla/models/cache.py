@@ -1,0 +1,251 @@
+"""One checkpoint's files on this disk: fetched from the Hub, held against the hashes it announces, evicted again.
+
+They lie in HF_HOME/nla/, beside the cache of the Hub's own client and not in it: what is in that cache its owner asked
+for, and it is not ours to evict. Here a file gets its name only when its hash was found right, and a checkpoint is one
+folder. What the owner's cache already holds is linked, not fetched again. Downloading itself is the client's.
+
+KEEP=all in the environment evicts nothing, now or later. NLA_DISK (bytes, or as 20GB) bounds what fetching ahead uses.
+"""
+
+import errno
+import os
+import re
+import shutil
+import threading
+import time
+from concurrent.futures import Future, wait
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from filelock import FileLock, Timeout
+
+from nla.models.errors import CheckpointError, Mismatch
+from nla.models.folder import read_json
+from nla.models.hub_listing import ask, endpoint, tree
+from nla.models.identity import digest, weight_files
+from nla.models.retries import Wait, Waited, explain, locked, lost, newest, patiently
+
+IDLE = 600  # seconds after which a checkpoint on this disk counts as left behind by whoever fetched it
+SILENCE = 30  # times HF_HUB_DOWNLOAD_TIMEOUT in which no byte comes: a download that stands still
+COMMIT = "[0-9a-f]" * 40
+_ours = set()  # folders that this process used, and may evict
+
+
+@contextmanager
+def held(checkpoint, wanted=None):
+    """The folder with the files of `checkpoint`, fetched if need be; nobody evicts it before the end of the block.
+
+    `wanted` restricts the files to those of these names. Files that were opened stay readable after the block.
+    Messages about the folder name the revision instead.
+    """
+    if checkpoint.repo is None:
+        yield checkpoint.folder
+        return
+    place = checkpoint.folder
+    place.parent.mkdir(parents=True, exist_ok=True)
+    what = f"another process that fetches or reads {checkpoint.repo}@{checkpoint.revision}"
+    with locked(_lock(place), what, lambda: newest(place, place.with_suffix(".partial"))):
+        _fetch(checkpoint, [f for f in to_fetch(checkpoint) if wanted is None or f.name in wanted])
+        try:
+            yield place
+        except CheckpointError as error:
+            name = f"{checkpoint.repo}@{checkpoint.revision}"
+            raise CheckpointError(str(error).replace(str(place), name)) from None
+
+
+def fetch(checkpoint):
+    """Have the files of `checkpoint` on this disk; returns their folder."""
+    with held(checkpoint) as place:
+        return place
+
+
+def one_by_one(checkpoint):
+    """Where a checkpoint is larger than the disk allowed and in shards: (the other files, `held` for one shard).
+
+    A shard loses its name as soon as it was opened, so that closing it frees the disk.
+    """
+    room = checkpoint.repo and allowance()
+    large = weight_files(checkpoint) if room else []
+    if sum(f.size for f in large) <= (room or 0) or len(large) < 3:  # an index and two shards
+        return None, None
+
+    @contextmanager
+    def shard(name):
+        with held(checkpoint, wanted={name}) as place:
+            yield place / name
+            (place / name).unlink()
+
+    return {"config.json", large[0].name}, shard
+
+
+def ahead(checkpoint):
+    """Start to fetch `checkpoint` in the background; the Future tells when it is there, or why not."""
+    return _begun(lambda: fetch(checkpoint))
+
+
+def _begun(call):
+    """Future of `call()` in a thread that nobody has to wait for: an interrupted scan does not, for gigabytes."""
+    future = Future()
+
+    def run():
+        try:
+            future.set_result(call())
+        except BaseException as error:  # also the panic of a library in Rust, or the future would never be done
+            future.set_exception(error if isinstance(error, Exception) else RuntimeError(repr(error)))
+
+    threading.Thread(target=run, daemon=True).start()
+    return future
+
+
+def files(checkpoint):
+    """The files a checkpoint on the Hub is read from: config.json, then the weights."""
+    return [f for f in tree(checkpoint) if f.name == "config.json"] + weight_files(checkpoint)
+
+
+def to_fetch(checkpoint):
+    """Those of its `files` that are not on this disk; none for a folder."""
+    return [f for f in files(checkpoint) if not _whole(checkpoint.folder / f.name, f)] if checkpoint.repo else []
+
+
+def _whole(path, file):
+    return path.is_file() and path.stat().st_size == file.size
+
+
+def _fetch(checkpoint, wanted):
+    place, partial = checkpoint.folder, checkpoint.folder.with_suffix(".partial")
+    name = f"{checkpoint.repo}@{checkpoint.revision}"
+    shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed, or it would hold the lock
+    if wanted:
+        place.mkdir(parents=True, exist_ok=True)
+        own = partial / uuid4().hex[:8]  # a download that was given up may still write
+        try:
+            for file in wanted:
+                if not _link(checkpoint, file):
+                    free = shutil.disk_usage(place).free
+                    if free < file.size:
+                        need = f"{file.name} needs {size(file.size)} and {size(free)} are free"
+                        explain(name, OSError(errno.ENOSPC, need), place)
+                    if lost():  # one small question first: the client alone would spend half a minute finding out
+                        patiently(name, lambda: ask(f"models/{checkpoint.repo}/refs"))
+                    patiently(f"{name}: {file.name}", lambda file=file: _download(checkpoint, file, own))
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+            with suppress(OSError):  # only an empty folder goes
+                place.rmdir()
+    if keeping():
+        (place / ".keep").touch()
+    os.utime(place)
+    _ours.add(place)
+
+
+def _download(checkpoint, file, partial):
+    """Fetch one file beside its place, and move it there when its hash is right.
+
+    Nothing of the client's own ends a Xet transfer that stands still: it is left to itself, and the next try, in a
+    folder of its own, does without Xet.
+    """
+    from huggingface_hub import constants, hf_hub_download
+    from huggingface_hub.utils import tqdm
+
+    class Silent(tqdm):
+        moved = time.time()
+
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **{**kwargs, "disable": True})
+
+        def update(self, n=1):
+            Silent.moved = time.time()
+
+    partial = partial / ("plain" if constants.HF_HUB_DISABLE_XET else "xet")
+    where = {"local_dir": partial, "cache_dir": partial, "endpoint": endpoint(), "tqdm_class": Silent}
+    coming = _begun(lambda: hf_hub_download(checkpoint.repo, file.name, revision=checkpoint.commit, **where))
+    waiting = Wait(SILENCE * constants.HF_HUB_DOWNLOAD_TIMEOUT, "HF_HUB_DOWNLOAD_TIMEOUT")
+    while not wait([coming], timeout=waiting.most / 30).done:
+        try:
+            waiting.goes_on(f"the next bytes of {file.name}", Silent.moved)
+        except Waited as error:
+            constants.HF_HUB_DISABLE_XET = True
+            raise TimeoutError(str(error)) from None
+    path = coming.result()
+    if digest(path, file.digest) != file.digest:
+        os.unlink(path)
+        raise Mismatch("its bytes are not those that the Hub announces")
+    os.replace(path, checkpoint.folder / file.name)
+
+
+def _link(checkpoint, file):
+    """Use the same bytes where this disk has them: at another revision, or in the cache of the Hub's client."""
+    from huggingface_hub import try_to_load_from_cache
+
+    target = checkpoint.folder / file.name
+    target.unlink(missing_ok=True)
+    for other in checkpoint.folder.parent.glob(f"{COMMIT}/{file.name}"):
+        with suppress(OSError):  # another process may evict it just now
+            listed = read_json(other.parent.parent / "trees" / f"{other.parent.name}.json")
+            if list(file) in listed and _whole(other, file):
+                os.link(other, target)
+                return True
+    cached = try_to_load_from_cache(checkpoint.repo, file.name, revision=checkpoint.commit)
+    with suppress(OSError):
+        if isinstance(cached, str) and digest(cached, file.digest) == file.digest:
+            target.symlink_to(Path(cached).absolute())
+            return True
+    return False
+
+
+def evict(ladder, keep):
+    """Remove from this disk what this process used of the repositories of `ladder`, but the checkpoints to `keep`."""
+    parents, keep = {c.folder.parent for c in ladder if c.repo}, {c.folder for c in keep}
+    for place in [p for p in list(_ours) if p.parent in parents and p not in keep]:
+        _ours.discard(place)
+        if not keeping() and not (place / ".keep").exists():
+            with suppress(Timeout, OSError), FileLock(_lock(place), timeout=0):
+                for path in (place, place.with_suffix(".partial")):
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def adopt(ladder):
+    """Take over, to be evicted, what processes that ended left of the repositories of `ladder`."""
+    for parent in {c.folder.parent for c in ladder if c.repo}:
+        for path in parent.glob(f"{COMMIT}*"):
+            if path.is_dir() and time.time() - path.stat().st_mtime > IDLE:
+                _ours.add(path.with_suffix(""))
+
+
+def _lock(place):
+    return place.with_suffix(".lock")
+
+
+def keeping():
+    """Whether everything that was fetched is to stay."""
+    return os.environ.get("KEEP") == "all"
+
+
+def allowance():
+    """Bytes of disk that checkpoints may take (NLA_DISK), or None where nothing was said."""
+    said = os.environ.get("NLA_DISK")
+    match = re.fullmatch(r"(\d+\.?\d*) *([KMGT]?)B?", (said or "").upper())
+    if said and not match:
+        raise ValueError(f"NLA_DISK is {said!r}, not a number of bytes such as 20000000000 or 20GB")
+    return match and int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))
+
+
+def used(ladder):
+    """Bytes that the repositories of `ladder` take on this disk."""
+    sizes = {}
+    for parent in {c.folder.parent for c in ladder if c.repo}:
+        for place, _, names in os.walk(parent):
+            for name in names:
+                with suppress(OSError):  # evicted meanwhile
+                    stat = os.lstat(os.path.join(place, name))
+                    sizes[stat.st_ino] = stat.st_size  # links to one file count once
+    return sum(sizes.values())
+
+
+def size(count):
+    """A number of bytes as people say it."""
+    units = ["bytes", "kB", "MB", "GB"]
+    while count >= 999.5 and units[1:]:
+        count, _ = count / 1000, units.pop(0)
+    return f"{count:,.0f} {units[0]}" if count >= 99.5 else f"{count:.3g} {units[0]}"

@@ -1,0 +1,32 @@
+"""What can be wrong with a checkpoint, or with a name of one: said in one line, never guessed around."""
+
+import difflib
+
+
+def unknown(what, name, choices):
+    """One line that names the nearest of the valid choices."""
+    choices = [str(c) for c in choices]
+    near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
+    shown = choices if len(choices) <= 12 else [*choices[:6], "...", *choices[-3:]]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(shown)}"
+    return f"unknown {what} {str(name)!r}: {hint}"
+
+
+class CheckpointError(OSError):
+    """This checkpoint cannot be used; the message is one line that says which and why."""
+
+
+class NotThere(CheckpointError):
+    """The Hub answered that this repository, revision or file does not exist, or not for us."""
+
+
+class Unavailable(CheckpointError):
+    """It could not be had this time; another run may."""
+
+
+class Mismatch(OSError):
+    """What arrived is not what was announced."""
+
+
+def _first_line(error):
+    return (str(error).splitlines() or [type(error).__name__])[0]

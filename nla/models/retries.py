@@ -1,0 +1,193 @@
+"""Trying again where that may help, and one line where it cannot: what the Hub's client leaves to its caller.
+
+The client retries dropped connections and 429 within one download, but not an answer 503 to it nor anything about the
+list of revisions, and it takes any bytes of the right number. And nothing is waited for in silence, or for ever.
+"""
+
+import errno
+import itertools
+import os
+import re
+import sys
+import time
+from contextlib import contextmanager
+
+from filelock import FileLock, Timeout
+
+from nla.models.errors import Mismatch, NotThere, Unavailable
+
+DELAYS = (1, 2, 4, 8, 16, 32)  # seconds
+BRIEF = 2  # how many of them where little hope is left
+LONGEST = 300  # seconds to wait if the Hub asks for it: its limits count over five minutes
+LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+SAID = 5  # seconds after which it is said what is waited for; again after twice that time, and so on
+_contact = {"made": False, "lost": False}  # whether the Hub ever answered; whether all tries of the last call failed
+
+
+class Waited(Unavailable):
+    """Nothing came of a wait, and no sign of life, for as long as `limit` says."""
+
+
+class Wait:
+    """A wait for something that may never come: it says so now and then, and ends.
+
+    Parameters
+    ----------
+    most, setting : float and str, optional
+        Seconds without a sign of life after which it ends, and what sets them: `limit` and NLA_WAIT.
+    """
+
+    def __init__(self, most=None, setting="NLA_WAIT"):
+        self.most, self.setting = limit() if most is None else most, setting
+        self.over()
+
+    def over(self):
+        """It came; the next wait begins here."""
+        self.seen, self.saying = time.time(), SAID
+
+    def goes_on(self, what, seen=0.0):
+        """Once for each look that found nothing; `seen` is when there was a sign of life of what is waited for.
+
+        Raises
+        ------
+        Waited
+            In one line, when there was none for too long.
+        """
+        from tqdm import tqdm
+
+        if seen > self.seen:
+            self.over()
+            self.seen = seen
+        passed = time.time() - self.seen
+        if passed >= self.most:
+            raise Waited(f"waited {self.most:g} s for {what}, in vain; {self.setting} sets how long")
+        if passed >= self.saying:
+            self.saying = 2 * passed
+            line = f"waiting for {what}: {passed:.0f} s, at most {self.most:g} ({self.setting})"
+            tqdm.write(line, file=sys.stderr)
+
+
+def limit():
+    """Seconds without a sign of life after which nothing is waited for any more: NLA_WAIT, or an hour."""
+    said = os.environ.get("NLA_WAIT") or "1h"
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+) *([smhd]?)", said.lower())
+    if not match:
+        raise ValueError(f"NLA_WAIT is {said!r}, not a time such as 600, 90s, 20m, 12h or 2d")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+
+
+@contextmanager
+def locked(path, what, seen=lambda: 0.0):
+    """Hold the lock at `path`, waiting for whoever has it; `seen()` is when there was a sign of life of them."""
+    lock, wait = FileLock(path), Wait()
+    while not lock.is_locked:
+        try:
+            lock.acquire(timeout=min(SAID, wait.most))
+        except Timeout:
+            wait.goes_on(what, seen())
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def newest(*places):
+    """When a file was last written in these folders; 0 if there is none."""
+    found = [0.0]
+    for place in places:
+        for folder, _, names in os.walk(place):
+            for name in names:
+                try:
+                    found.append(os.lstat(os.path.join(folder, name)).st_mtime)
+                except OSError:  # gone meanwhile
+                    continue
+    return max(found)
+
+
+def patiently(what, call):
+    """`call()`, again after each of `DELAYS` while it fails in a way that may pass.
+
+    Raises
+    ------
+    NotThere, Unavailable
+        In one line, `what` could not be had and why.
+    OSError
+        This machine is the trouble (disk full, no permission): the next checkpoint would meet the same.
+    """
+    from huggingface_hub.errors import HTTPError
+
+    for attempt in itertools.count():
+        try:
+            result = call()
+            _contact.update(made=True, lost=False)
+            return result
+        except (HTTPError, OSError, RuntimeError) as error:  # RuntimeError: hf_xet
+            known = _contact["made"] or _status(error) is not None
+            brief = isinstance(error, Mismatch) or not known
+            tries = 0 if _contact["lost"] else BRIEF if brief else len(DELAYS)
+            if attempt >= tries or not _may_pass(error):
+                explain(what, error)
+            time.sleep(max(DELAYS[attempt], min(_asked(error), LONGEST)))
+
+
+def lost():
+    """Whether the Hub did not answer when it was last asked, again and again."""
+    return _contact["lost"]
+
+
+def _cause(error):
+    """What lies behind the client's "not found in the local cache"."""
+    return error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ else error
+
+
+def _may_pass(error):
+    from huggingface_hub.errors import OfflineModeIsEnabled, RepositoryNotFoundError
+
+    error = _cause(error)
+    if isinstance(error, (OfflineModeIsEnabled, RepositoryNotFoundError)) or getattr(error, "errno", None) in LOCAL:
+        return False
+    status = _status(error)
+    return status is None or status in (408, 429) or status >= 500
+
+
+def _status(error):
+    """HTTP status of the answer behind an error of the client; None where there was no answer."""
+    return getattr(getattr(_cause(error), "response", None), "status_code", None)
+
+
+def _asked(error):
+    """Seconds that the Hub asked to wait."""
+    headers = getattr(getattr(_cause(error), "response", None), "headers", {})
+    found = re.search(r"r=0;t=(\d+)", headers.get("ratelimit", "").replace(" ", ""))
+    found = found or re.fullmatch(r"(\d+)", headers.get("retry-after", ""))
+    return int(found[1]) if found else 0
+
+
+def explain(what, error, place=None):
+    """Raise what `error` means for `what`, in one line that holds no address and no token."""
+    from huggingface_hub import errors
+
+    error = _cause(error)
+    if getattr(error, "errno", None) in LOCAL:
+        line = f"{what}: {error.strerror}; finished checkpoints are kept, so mend this and run again"
+        raise OSError(error.errno, line, place and str(place)) from None
+    status = _status(error)
+    if isinstance(error, errors.GatedRepoError):
+        raise NotThere(f"{what}: gated; accept its terms on its page and set HF_TOKEN") from None
+    if isinstance(error, errors.RepositoryNotFoundError):
+        raise NotThere(f"{what}: there is no such repository, or HF_TOKEN does not open it") from None
+    if status in (401, 403):
+        raise NotThere(f"{what}: refused (HTTP {status}); see HF_TOKEN") from None
+    if status in (404, 410):
+        raise NotThere(f"{what}: not on the Hub") from None
+    if isinstance(error, Mismatch):
+        raise Unavailable(f"{what} cannot be had: {error}") from None
+    _contact["lost"] = True
+    text = re.sub(r"https?://\S+", "the Hub", (str(error).splitlines() or [""])[0]) or type(error).__name__
+    if status:
+        text = f"the Hub answers HTTP {status}"
+    elif isinstance(error, errors.OfflineModeIsEnabled):
+        text = "HF_HUB_OFFLINE is set"
+    elif isinstance(error, (errors.HTTPError, ConnectionError)):
+        text = f"no connection to the Hub ({text})"
+    raise Unavailable(f"{what} cannot be had: {text}; MODEL=demo or a folder needs no network") from None

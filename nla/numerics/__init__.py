@@ -1,0 +1,23 @@
+"""Plain arrays -> numbers: spectra, pairs, tails, sketches."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=[
+        "changes",
+        "distributions",
+        "modes",
+        "pairs",
+        "quadrature",
+        "scaling",
+        "sketch",
+        "spectra",
+        "tails",
+        "threads",
+    ],
+    submod_attrs={
+        "distributions": ["gini", "hoyer", "weibull", "weibull_plot"],
+        "spectra": ["ranks"],
+    },
+)

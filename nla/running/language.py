@@ -1,0 +1,67 @@
+"""Checkpoints as running language models, with no tensor missing."""
+
+import torch
+
+from nla.models.folder import read_config
+from nla.models.retries import patiently
+
+MASKED = ("bert",)  # model_type of the families that predict masked tokens, not the next one
+
+
+def language_model(checkpoint):
+    """The transformers model of a checkpoint, in float32 and evaluation mode; no tensor of it may be missing.
+
+    Of a family that predicts masked tokens (`MASKED`) that model, of the others the one that predicts the next token.
+    """
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
+
+    return _loaded(AutoModelForMaskedLM if _is_masked(checkpoint) else AutoModelForCausalLM, checkpoint)
+
+
+def headless_model(checkpoint):
+    """`language_model`, or where the files hold no head that predicts tokens, what comes before it."""
+    from transformers import AutoModel
+
+    try:
+        return language_model(checkpoint)
+    except ValueError:
+        return _loaded(AutoModel, checkpoint, **({"add_pooling_layer": False} if _is_masked(checkpoint) else {}))
+
+
+def fast_attention(model):
+    """`model`, with the attention of PyTorch where it knows how: the same numbers in less time and memory."""
+    if model._supports_sdpa and not getattr(model.config, "attn_logit_softcapping", None):
+        model.set_attn_implementation("sdpa")
+    return model
+
+
+def _is_masked(checkpoint):
+    return read_config(checkpoint.path).model_type in MASKED
+
+
+def _loaded(model_class, checkpoint, **options):
+    from transformers.utils import logging
+
+    from nla.models import cache
+
+    logging.disable_progress_bar()
+    how = {"dtype": torch.float32, "attn_implementation": "eager", "trust_remote_code": False} | options
+    with cache.held(checkpoint) as folder:  # or another process may evict it before it is read
+        model, loading = model_class.from_pretrained(folder, output_loading_info=True, **how)
+    if loading["missing_keys"]:
+        raise ValueError(f"{folder}: missing tensors {sorted(loading['missing_keys'])}")
+    return model.eval()
+
+
+def configuration(checkpoint):
+    """The transformers configuration of a checkpoint; of one on the Hub config.json alone is fetched."""
+    from huggingface_hub import hf_hub_download
+    from transformers import AutoConfig
+
+    if checkpoint.repo is None:
+        places = (checkpoint.folder / "config.json", checkpoint.folder.parent / "config.json")
+        path = next((place for place in places if place.is_file()), places[0])
+    else:
+        what = f"the configuration of {checkpoint.repo}"
+        path = patiently(what, lambda: hf_hub_download(checkpoint.repo, "config.json", revision=checkpoint.commit))
+    return AutoConfig.from_pretrained(path)

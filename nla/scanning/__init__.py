@@ -1,0 +1,11 @@
+"""Measures x matrices x checkpoints -> one table and the spectra, resumed from disk, here or on a cluster."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["announce", "cluster", "cluster_worker", "fingerprint", "plan", "rows", "scan", "store", "workers"],
+    submod_attrs={
+        "rows": ["KEYS"],
+    },
+)

@@ -1,0 +1,53 @@
+"""Tables on disk: one parquet file per checkpoint and measure, written under another name and then renamed."""
+
+import glob
+import json
+import os
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nla.models.paths import build
+from nla.scanning.fingerprint import fingerprint, name_of
+
+
+def table_path(slug, measure, key):
+    """Where the table of `measure` for the checkpoint known as `key` is kept."""
+    return build(slug) / "tables" / f"{name_of(measure)}-{fingerprint(measure)}" / f"{key}.parquet"
+
+
+def read(path, identity):
+    """(rows, notes) of a table, or None if it is not there, not whole, or of another `identity` of the checkpoint."""
+    try:
+        table = pq.read_table(path)
+        notes = json.loads(table.schema.metadata[b"nla"])
+    except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
+        return None
+    return (table.to_pandas(), notes) if notes.get("identity") == identity else None
+
+
+def notes(slug, key, identity):
+    """The notes of the tables of all measures for one checkpoint of this `identity`, a list of dicts."""
+    found = []
+    for path in sorted((build(slug) / "tables").glob(f"*/{glob.escape(key)}.parquet")):
+        try:
+            found.append(json.loads(pq.read_schema(path).metadata[b"nla"]))
+        except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
+            continue
+    return [n for n in found if n.get("identity") == identity]
+
+
+def write(path, rows, notes):
+    """Write a table whole or not at all; `notes` is a dict kept with it. One process at a time writes to a `path`."""
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    table = table.replace_schema_metadata({**(table.schema.metadata or {}), b"nla": json.dumps(notes).encode()})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.partial"):  # by a process that was killed
+        left.unlink(missing_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
+    text = [f.name for f in table.schema if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)]
+    try:
+        pq.write_table(table, partial, compression="zstd", use_dictionary=text)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

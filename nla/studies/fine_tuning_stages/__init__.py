@@ -1,0 +1,8 @@
+"""What notebook 12 alone needs: a chain of stages -> updates beside their controls."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submodules=["change_plots", "controls", "fine_tuning", "loss_plots", "shaken", "stage_plots"],
+)

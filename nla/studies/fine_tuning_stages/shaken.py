@@ -1,0 +1,68 @@
+"""A checkpoint shaken by a random update of a given size, measured as any other."""
+
+import zlib
+
+import numpy as np
+import pandas as pd
+import torch
+
+from nla.matrices import Matrix, load
+from nla.numerics import threads
+from nla.scanning import rows as scanning_rows
+
+
+class Shaken:
+    """The `nla.Weights` of a checkpoint, each matrix moved by an independent Gaussian update of given relative norm.
+
+    Parameters
+    ----------
+    weights : nla.Weights
+    sizes : dict
+        (kind, layer) -> ||update|| / ||W||; a matrix that is not there stays as it is.
+    seed : int
+        Of the update; that of one matrix does not depend on which others are asked for.
+    """
+
+    def __init__(self, weights, sizes, seed):
+        self.weights, self.sizes, self.seed, self.memo = weights, sizes, seed, {}
+
+    def __getattr__(self, name):
+        return getattr(self.weights, name)
+
+    def matrix(self, kind, layer=-1):
+        """As that of `nla.Weights`, in the same dtype; its other steps and its neighbours are not moved."""
+        m = self.weights.matrix(kind, layer)
+        size = self.sizes.get((kind, layer), 0.0)
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{kind} {layer} {self.seed}".encode()))
+        noise = torch.randn(m.shape, generator=generator, dtype=torch.float64).to(m.weight.device)
+        W = m.weight.double()
+        moved = (W + noise * (size * W.norm() / noise.norm())).to(m.weight.dtype)
+        return Matrix(kind, layer, m.step, moved, m.heads, self)
+
+
+def shaken(model, step, sizes, measures, draws=3):
+    """Measures of one checkpoint of `model` after a random update of each matrix: what is no sign of training.
+
+    Parameters
+    ----------
+    step : int
+    sizes : dict
+        See `Shaken`; only these matrices are measured.
+    measures : iterable of functions
+    draws : int
+        Independent updates.
+
+    Returns
+    -------
+    pandas.DataFrame
+        kind, layer, draw, and the numbers of the measures.
+    """
+    rows = []
+    with load(model, step) as weights:
+        for draw in range(draws):
+            found, _ = scanning_rows.rows(Shaken(weights, sizes, draw), measures, None, None, threads.cores(), None)
+            for row, results in found:
+                if (row["kind"], row["layer"]) in sizes:
+                    numbers = {n: v for result in results.values() for n, v in result.items() if np.ndim(v) == 0}
+                    rows.append({"kind": row["kind"], "layer": row["layer"], "draw": draw} | numbers)
+    return pd.DataFrame(rows)

@@ -1,0 +1,148 @@
+"""A language model ready to be compressed: its text, its losses window by window, what its layers are given."""
+
+import numpy as np
+import pandas as pd
+import torch
+
+from nla import low_rank, nulls
+from nla.low_rank.counts import break_even, parameters, skeleton
+from nla.low_rank.factorisation import compare, without_alignment
+from nla.matrices import Layout, in_memory
+from nla.running import activations, language, losses as running_losses, texts
+
+LARGEST = 2e8  # parameters, beyond which hundreds of evaluations are no matter for a processor
+
+
+def sound(ladder):
+    """(checkpoint, model): the last of `ladder` without NaN and its transformers model; on the GPU if there is one.
+
+    The model is None where there is no such checkpoint, or it is too large for what follows; why is printed, and which
+    are passed over for their NaN.
+    """
+    from transformers import AutoConfig
+
+    for checkpoint in ladder[::-1]:
+        count = parameters(skeleton(AutoConfig.from_pretrained(checkpoint.path)))
+        if count > LARGEST and not torch.cuda.is_available():
+            return _not(
+                f"{count:,} parameters are too many for hundreds of evaluations without a GPU", ladder[-1], None
+            )
+        try:
+            model = language.language_model(checkpoint)
+        except ValueError as error:
+            return _not(str(error).partition(": ")[2], ladder[-1], None)
+        names = spoiled(model)
+        if not names:
+            return checkpoint, running(model)
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        print(f"{checkpoint.revision} is passed over where text is run: NaN or infinity in {names[0]}{more}")
+    return _not("no checkpoint is without NaN", ladder[-1], None)
+
+
+def spoiled(model):
+    """Names of the parameters of `model` with NaN or infinity."""
+    return [name for name, p in model.named_parameters() if not p.isfinite().all()]
+
+
+def running(model):
+    """`model` made ready for many evaluations: faster attention where it has it, on the GPU if there is one."""
+    return language.fast_attention(model).to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def text(checkpoint, model, length=256):
+    """(calibration, held_out): token windows (n, length + 1) of two halves of the files of `texts.held_out`.
+
+    Nothing that serves to fit serves to judge. (None, None) where there can be none; why is printed.
+    """
+    if model is None:
+        return None, None
+    bpe, config = texts.tokenizer(checkpoint), model.config
+    if bpe is None:
+        return _not("there is no tokenizer.json beside the weights", None, None)
+    if bpe.get_vocab_size() > config.vocab_size:
+        return _not(f"tokenizer.json has {bpe.get_vocab_size()} tokens, the model {config.vocab_size}", None, None)
+    if config.model_type in language.MASKED:
+        return _not("it predicts masked tokens, not the next one", None, None)
+    source = texts.held_out()["source"]
+    length = min(length, getattr(config, "max_position_embeddings", None) or length)
+    halves = (source[: len(source) // 2], source[len(source) // 2 :])
+    return tuple(texts.windows(bpe, half, length).to(model.device) for half in halves)
+
+
+def _not(reason, *result):
+    print("What needs the model to run on text is not done:", reason)
+    return result
+
+
+@torch.no_grad()
+def losses(model, windows, at_once=8):
+    """Mean cross-entropy of `model` on each of `windows` of token ids (n, length + 1): (n,) float64 NumPy, in nats."""
+    return running_losses.losses(model, windows, at_once)
+
+
+def interval(values, level=0.95, samples=2000, seed=0):
+    """(mean, low, high): the mean of `values` (n,) and the percentile bootstrap interval of it; Efron 1979."""
+    drawn = np.random.default_rng(seed).integers(0, len(values), (samples, len(values)))
+    low, high = np.quantile(values[drawn].mean(1), [(1 - level) / 2, (1 + level) / 2])
+    return float(values.mean()), float(low), float(high)
+
+
+@torch.no_grad()
+def input_moments(model, windows, keys=None, at_once=8, run=None):
+    """What each matrix is given on `windows`: {(kind, layer): Inputs}, of `keys` or of all but the embeddings.
+
+    Summed in float64, products in float32, while the model runs, or while `run` makes it; matrices that read the same
+    share one.
+    """
+    layout = Layout(model.config, in_memory.Held(model))
+    modules = {key: low_rank.place(layout, *key)[0] for key in keys or low_rank.linears(model)}
+    with activations.summing(map(model.get_submodule, modules.values()), torch.float32) as found:
+        run() if run else [model(part[:, :-1], use_cache=False) for part in windows.split(at_once)]
+    return dict(zip(modules, found(), strict=True))
+
+
+@torch.no_grad()
+def inputs(model, tokens, keys):
+    """{(kind, layer): (N, n)}: what matrices are given for `tokens` (batch, length), all positions."""
+    layout, found = Layout(model.config, in_memory.Held(model)), {}
+    hooks = []
+    for key in keys:
+        module = model.get_submodule(low_rank.place(layout, *key)[0])
+        keep = lambda module, args, key=key: found.update({key: args[0].detach().flatten(0, -2)})  # noqa: E731
+        hooks.append(module.register_forward_pre_hook(keep))
+    try:
+        model(tokens, use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def matrices(model, keys=None):
+    """{(kind, layer): (out, in)}: the matrices of a model in memory, of `keys` or of all but the embeddings."""
+    held = in_memory.Held(model)
+    layout = Layout(model.config, held)
+    return {key: layout.weight(*key).detach() for key in keys or low_rank.linears(model)}
+
+
+def compare_methods(model, fit, held_out, keys, shares=(0.1, 0.25, 0.5, 0.75, 1.0, 1.2)):
+    """`factorisation.compare` for some matrices, fitted to the moments `fit` and judged on `held_out`, both by key.
+
+    Returns
+    -------
+    pandas.DataFrame
+        matrix ("kind, layer"), method, rank, relative (rank / break-even), weights, outputs (errors), random (error
+        in the weights of a truncated random matrix of that shape, by the Marchenko-Pastur law), turned, gaussian
+        (errors in the outputs, by `factorisation.without_alignment`).
+    """
+    tables = []
+    for key, W in matrices(model, keys).items():
+        even = break_even(W.shape)
+        ranks = sorted({min(max(1, int(share * even)), *W.shape) for share in shares})
+        energy = nulls.mp_spectrum(*W.shape) ** 2
+        random = {r: float((energy[r:].sum() / energy.sum()) ** 0.5) for r in ranks}
+        table = pd.DataFrame(compare(W, ranks, fit[key], held_out[key])).assign(matrix=f"{key[0]}, layer {key[1]}")
+        for name, values in without_alignment(W, ranks, fit[key], held_out[key]).items():
+            table[name] = table["rank"].map(dict(zip(ranks, values, strict=True)))
+        tables.append(table.assign(relative=table["rank"] / even, random=table["rank"].map(random)))
+    return pd.concat(tables, ignore_index=True)
