@@ -1,12 +1,12 @@
 """Small seeded models in temporary folders; tables and figures go there too."""
 
-import contextlib
 import os
 import shutil
 import time
-from pathlib import Path
 
 import pytest
+
+from tests.helpers.ladders import branches, moving, tiny_neox
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -18,30 +18,6 @@ def own_build(tmp_path, monkeypatch):
     """Each test has its own build/ and figures/."""
     monkeypatch.setenv("NLA_BUILD", str(tmp_path / "build"))
     monkeypatch.setenv("NLA_FIGURES", str(tmp_path / "figures"))
-
-
-def tiny_neox(seed, heads=3, d_head=14, layers=2, inter=100, vocab=97):
-    """A seeded random GPT-NeoX with odd head count and sizes, and biases that are not zero."""
-    import torch
-    from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
-
-    torch.manual_seed(seed)
-    config = GPTNeoXConfig(
-        num_hidden_layers=layers,
-        hidden_size=heads * d_head,
-        num_attention_heads=heads,
-        intermediate_size=inter,
-        vocab_size=vocab,
-        max_position_embeddings=64,
-        rotary_pct=0.3,
-        bos_token_id=0,
-        eos_token_id=0,
-    )
-    model = GPTNeoXForCausalLM(config)
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-    return model
 
 
 @pytest.fixture(scope="session")
@@ -104,21 +80,6 @@ def acme(hub, original_ladder):
     return hub
 
 
-def branches(folder):
-    """{revision: folder} of a ladder as a repository has them; main is the last."""
-    steps = {path.name: path for path in folder.glob("step*")}
-    return steps | {"main": max(steps.values(), key=lambda p: int(p.name[4:]))}
-
-
-def moving(matrix):
-    """A measure that needs the checkpoint before."""
-    before = matrix.previous
-    return {
-        "moved": float((matrix.values - before.values).norm()) if before else 0.0,
-        "l1": float(matrix.values.abs().sum()),
-    }
-
-
 @pytest.fixture(scope="session")
 def undisturbed(original_ladder, tmp_path_factory):
     """The table of `moving` on `original_ladder`."""
@@ -138,26 +99,3 @@ def same(undisturbed):
         pd.testing.assert_frame_equal(table.drop(columns="model"), undisturbed, rtol=1e-6)
 
     return check
-
-
-def on_disk(tmp_path):
-    """{commit: {file: bytes}} of what nla keeps of the Hub, and the names of what is no checkpoint."""
-    found, other = {}, []
-    for place, _, names in os.walk(tmp_path / "hf" / "nla"):  # which does not mind what vanishes meanwhile
-        for path in (Path(place) / name for name in names):
-            if len(path.parent.name) == 40:
-                with contextlib.suppress(FileNotFoundError):
-                    found.setdefault(path.parent.name, {})[path.name] = path.read_bytes()
-            elif path.suffix not in (".json", ".lock"):
-                other.append(path.name)
-    return found, other
-
-
-def whole(server, tmp_path, repo="acme/tiny"):
-    """Assert that nothing on this disk is but whole files of the repository."""
-    found, other = on_disk(tmp_path)
-    assert other == []
-    for commit, files in found.items():
-        for name, data in files.items():
-            assert server.repositories[repo].commits[commit][name].data == data, name
-    return found

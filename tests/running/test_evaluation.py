@@ -1,0 +1,51 @@
+"""A checkpoint is run on a text, or it is said why not."""
+
+import shutil
+
+import pytest
+import torch
+from tokenizers import Tokenizer
+
+import nla
+from nla.running import evaluation, language, losses, texts
+from nla.studies.random_matrix_theory import overlaps
+from tests.helpers.activations import FakeBpe, family
+from tests.helpers.families import CONFIGS, build
+
+TOKENS = torch.randint(0, 50, (6, 14), generator=torch.Generator().manual_seed(0))
+
+
+def with_tokenizer(folder, *more):
+    """The embedded tokenizer in a folder, with further special tokens; how many ids it has."""
+    bpe = Tokenizer.from_file(str(nla.models.DEMO / "tokenizer.json"))
+    bpe.add_special_tokens(list(more))
+    bpe.save(str(folder / "tokenizer.json"))
+    return bpe.get_vocab_size()
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "bert", "llama"])
+def test_a_folder_is_run_on_the_text_or_it_is_said_why_not(name, tmp_path, monkeypatch):
+    settings = CONFIGS[name] | {"vocab_size": 1025, "max_position_embeddings": 40}
+    build(name, **settings).save_pretrained(tmp_path / "m")
+    checkpoint = nla.checkpoints(str(tmp_path / "m"))[0]
+    assert evaluation.running(checkpoint) == (None, "there is no tokenizer.json beside the weights")
+    with_tokenizer(tmp_path / "m", "[MASK]")
+    assert "entries" in evaluation.running(checkpoint, 1e12)[1]
+    text = tmp_path / "text"
+    text.write_text("def f(x):\n    return x\n" * 60)
+    monkeypatch.setenv("TEXT", str(text))
+    now, why = evaluation.running(checkpoint)
+    assert not why and now.windows.shape[1] == 41 and texts.texts() == [text.read_text()]
+    assert 3 < now.losses(now.model).mean() < 15 and len(now.losses(now.model)) == len(now.windows)
+    text.write_text("x")
+    assert "shorter" in evaluation.running(checkpoint)[1]
+    with_tokenizer(tmp_path / "m", *(f"<{i}>" for i in range(5)))
+    assert "more tokens" in evaluation.running(checkpoint)[1]
+
+
+def test_a_bert_without_its_head_can_be_read_but_not_scored(tmp_path):
+    family("bert").bert.save_pretrained(tmp_path / "m")
+    shutil.copy(nla.models.DEMO / "tokenizer.json", tmp_path / "m")
+    model = language.headless_model(nla.checkpoints(str(tmp_path / "m"))[0])
+    assert losses.losses_on(model, FakeBpe(), TOKENS) is None
+    assert len(overlaps.overlaps(model, TOKENS)) == 18
