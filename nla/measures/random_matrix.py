@@ -18,7 +18,7 @@ def random_matrix(matrix):
     Returns
     -------
     dict
-        ``sigma_trace``: RMS of the entries; ``sigma_median``: from the median of s (`nla.bulk_sigma`), the smaller of
+        ``sigma_trace``: RMS of the entries; ``sigma_median``: from the median of s (`nulls.bulk_sigma`), the smaller of
         the two if some directions are large; equal for a random matrix, within `nla.nulls.edges.median_error`.
         ``mp_distance``: KS distance of s from the Marchenko-Pastur law, 0 to 1; ``mp_distance_relative``: over its
         mean for random matrices, about 3/r, 1 +- 0.13 for one of them.

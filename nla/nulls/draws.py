@@ -29,8 +29,8 @@ def random_signs(matrix, draw=0):
 def noise_changes(matrix, first, draws=DRAWS):
     """`draws` times a W_0 + G, float32, with the a of W = a W_0 + R (see nla.drift) and Gaussian noise G as large as R.
 
-    What the amount of the change does by itself. `nla.random_drift` is one such draw, with the same G for all matrices
-    of a shape.
+    What the amount of the change does by itself. `nulls.random_drift` is one such draw, with the same G for all
+    matrices of a shape.
     """
     since = compare(matrix, first)
     kept = np.nan_to_num(since["projection"]) * first.values

@@ -13,7 +13,7 @@ LEAST = 8  # values that a bulk must keep
 
 
 def median_error(m, n):
-    """Relative standard error of `nla.bulk_sigma` for noise: sqrt(ln r) / (pi r p(s) s) at the median s of density p.
+    """Relative standard error of `nulls.bulk_sigma` for noise: sqrt(ln r) / (pi r p(s) s) at the median s of density p.
 
     A singular value in the bulk of r fluctuates by sqrt(ln r)/pi places (Gustavsson 2005 for beta = 2; O'Rourke 2010,
     doi:10.1007/s10955-009-9906-y, for beta = 1); 1.6/r if square, 0.7/r for 4:1.

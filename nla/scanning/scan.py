@@ -60,8 +60,8 @@ def scan(
     progress : bool
         Show a bar over checkpoints.
     sketch : "auto" or int, optional
-        Take what `nla.spectrum` returns from sketches (`nla.sketched_spectrum`) where the shorter side of a matrix is
-        this or more, and say so in the columns ``sketched`` and ``NAME_error``; "auto" is 4,096, the matrices of
+        Take what `nla.spectrum` returns from sketches (`measures.sketched_spectrum`) where the shorter side of a matrix
+        is this or more, and say so in the columns ``sketched`` and ``NAME_error``; "auto" is 4,096, the matrices of
         pythia-6.9b and larger. Tables with and without sketches are kept apart.
 
     Returns

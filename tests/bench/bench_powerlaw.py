@@ -57,7 +57,7 @@ def beside_the_spectrum(n):
     import nla
 
     matrix = nla.Matrix("dense", 0, 0, torch.randn(n, n, generator=torch.Generator().manual_seed(0)))
-    matrix.singular_values, nla.random_alpha(n, n)
+    matrix.singular_values, nla.measures.random_alpha(n, n)
     spectrum = timing.timed(lambda: nla.numerics.spectra.singular_values(nla.numerics.spectra.gram(matrix.values)))
     times = timing.in_turn(3, timing.timed(partial(nla.power_law, matrix)), spectrum)
     return timing.row(f"fits of {n} x {n}, and its spectrum", *times, ">= 1", "")

@@ -39,7 +39,7 @@ def rows(size):
         split(weights, path)
 
     def randomised(matrix):
-        return {"rand_distance": nla.rand_distance(matrix)}
+        return {"rand_distance": nla.measures.rand_distance(matrix)}
 
     ours = [nla.spectrum, nla.power_law]
     found = both("analyze()", {}, ours, ">= 4", model, path, 3 if size == "small" else 1)

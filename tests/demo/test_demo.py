@@ -35,7 +35,7 @@ def test_training_moved_the_spectra_and_the_loss():
     beyond = {}
     with nla.load("demo") as weights:
         for matrix in weights.matrices(["query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h"]):
-            sigma = nla.lp_norm(matrix, 2) / matrix.weight.numel() ** 0.5
+            sigma = nla.measures.lp_norm(matrix, 2) / matrix.weight.numel() ** 0.5
             edge = nla.nulls.spectral_norm(*matrix.shape, sigma, nla.nulls.TRACY_WIDOM_Q99)
             beyond.setdefault(matrix.kind, []).append(int((matrix.singular_values > edge).sum()))
     assert min(map(min, beyond.values())) >= 2 and min(map(np.median, beyond.values())) >= 5, beyond

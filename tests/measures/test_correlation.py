@@ -160,7 +160,7 @@ def test_cosines_of_random_matrices_follow_the_exact_null():
     rho = neurons.cosines(w_in, w_out).numpy()
     assert stats.kstest((rho + 1) / 2, stats.beta(5.5, 5.5).cdf).pvalue > 0.01
     assert stats.kstest(rho * 12**0.5, stats.norm.cdf).pvalue < 1e-3  # the normal approximation would be seen here
-    expected = nla.random_cosines(12)
+    expected = nla.measures.random_cosines(12)
     assert np.abs(rho).mean() == pytest.approx(expected["mean_abs"], rel=0.01)
     assert (np.abs(rho) > nulls.cosine_quantile(0.9995, 12)).mean() == pytest.approx(0.001, abs=0.0006)
     assert np.quantile(rho, 0.95) == pytest.approx(expected["q95"], rel=0.02)
@@ -187,7 +187,7 @@ def test_significance_has_its_stated_rate():
 def test_random_matrices_have_the_stated_values():
     drawn = [nla.correlation(matrix_of(*gaussian(160, 40, seed))) for seed in range(40)]
     mean = {name: np.mean([d[name] for d in drawn]) for name in drawn[0]}
-    expected = nla.random_cosines(40)
+    expected = nla.measures.random_cosines(40)
     for name in ("mean", "mean_abs", "q25", "q75"):
         assert mean[f"rho_{name}"] == pytest.approx(expected[name], abs=0.006), name
     assert (mean["rho_inflation"], mean["rho_pairs_inflation"]) == pytest.approx((1, 1), abs=0.02)

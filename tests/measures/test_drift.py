@@ -110,19 +110,19 @@ def test_floor_is_the_drift_that_rounding_alone_gives():
 
 def test_rand_distance_is_the_divergence_written_out():
     W = gaussian(40, 25) + 3 * torch.outer(gaussian(40, seed=1).sign(), gaussian(25, seed=2).sign())
-    found = nla.rand_distance(moved(W))
+    found = nla.measures.rand_distance(moved(W))
     entries = W.float().flatten().numpy().copy()
     np.random.default_rng(crc32(b"dense 0")).shuffle(entries)
     p, q = (np.sort(np.linalg.svd(x, compute_uv=False) ** 2)[::-1] for x in (W.numpy(), entries.reshape(40, 25)))
     p, q = p / p.sum(), q / q.sum()
     middle = (p + q) / 2
     assert found == pytest.approx(np.sqrt((p @ np.log(p / middle) + q @ np.log(q / middle)) / 2), rel=1e-4)
-    assert found == pytest.approx(nla.rand_distance(moved(W))) and found > 8 * random_rand_distance(40, 25)
+    assert found == pytest.approx(nla.measures.rand_distance(moved(W))) and found > 8 * random_rand_distance(40, 25)
 
 
 @pytest.mark.parametrize("shape, draws", [((60, 60), 40), ((120, 30), 40), ((30, 120), 40), ((400, 400), 12)])
 def test_rand_distance_of_a_random_matrix(shape, draws):
-    mean = np.mean([nla.rand_distance(moved(gaussian(*shape, seed=k))) for k in range(draws)])
+    mean = np.mean([nla.measures.rand_distance(moved(gaussian(*shape, seed=k))) for k in range(draws)])
     assert mean == pytest.approx(random_rand_distance(*shape), rel=0.1)
 
 
@@ -134,7 +134,7 @@ def test_a_turn_by_less_than_a_thousandth_is_no_decay():
     now = moved(turned.half(), first.half(), kind="embed_in")
     rows, _ = decayed_rows(now, now.initial)
     assert np.flatnonzero(rows).tolist() == list(range(50))
-    assert nla.sparsity(now)["untouched_rows"] > 190 and nla.departure(now)[0][50:].min() > 6e-4
+    assert nla.sparsity(now)["untouched_rows"] > 190 and nla.measures.departure(now)[0][50:].min() > 6e-4
 
 
 def test_rows_that_turn_are_not_taken_for_decayed():

@@ -13,7 +13,7 @@ from tests.helpers.spectrum import gaussian
 @pytest.mark.parametrize("heads, shared", [(6, 1), (6, 2), (6, 6)])
 def test_product_spectra_agree_with_the_products_themselves(heads, shared):
     left, right = gaussian(heads, 5, 40), gaussian(heads // shared, 5, 40, seed=1)
-    found = nla.product_singular_values(left.float(), right.float())
+    found = nla.measures.product_singular_values(left.float(), right.float())
     for h in range(heads):
         whole = left[h].float().double().T @ right[h // shared].float().double()  # 40 x 40
         s = np.linalg.svd(whole.numpy(), compute_uv=False)
@@ -32,7 +32,7 @@ def test_head_products_of_a_model(ladder):
         whole = {"query": W["query"][part].T @ W["key"][part], "dense": W["dense"][:, part] @ W["value"][part]}
         for kind, product in whole.items():
             s = np.linalg.svd(product, compute_uv=False)[:d]
-            expected = nla.ranks(s)
+            expected = nla.numerics.ranks(s)
             assert found[kind]["head_singular_values"].reshape(3, d)[h] == pytest.approx(s, rel=1e-5)
             assert found[kind]["head_stable_ranks"][h] == pytest.approx(expected["stable_rank"])
             assert found[kind]["head_effective_ranks"][h] == pytest.approx(expected["effective_rank"])
@@ -49,7 +49,7 @@ def test_mismatched_heads(ladder):
         query = weights.matrix("query", 0)
         key = weights.matrix("key", 0)
         products = [query.per_head[h].T @ key.per_head[h - 1] for h in range(3)]
-        expected = [nla.ranks(torch.linalg.svdvals(p.double())[:14].numpy())["stable_rank"] for p in products]
+        expected = [nla.numerics.ranks(torch.linalg.svdvals(p.double())[:14].numpy())["stable_rank"] for p in products]
         assert nla.head_products(query)["head_stable_rank_mismatched"] == pytest.approx(np.mean(expected), rel=1e-5)
 
 
@@ -63,22 +63,24 @@ def test_a_broken_factor_leaves_the_head_products_out(ladder):
 
 @pytest.mark.parametrize("d_head, d_model", [(64, 512), (100, 200), (110, 110)])
 def test_random_products_follow_free_probability(d_head, d_model):
-    spectra, c = nla.random_product_spectra(d_head, d_model), d_head / d_model
+    spectra, c = nla.measures.random_product_spectra(d_head, d_model), d_head / d_model
     z = (-c + (c**2 + 8 * c) ** 0.5) / (4 * c)
     edge = (1 + z) * (1 + c * z) ** 2 / z  # 27/4 for c = 1
     assert (spectra[:, 0] ** 2).mean() / d_model**2 == pytest.approx(edge, rel=0.08)
     assert (spectra**2).mean() / d_model**2 == pytest.approx(1, rel=0.02)  # E ||A^T B||_F^2 = d_head d_model^2, exactly
-    found = nla.random_product_ranks(d_head, d_model)
+    found = nla.measures.random_product_ranks(d_head, d_model)
     assert found["participation_ratio"] == pytest.approx(d_head / (1 + 2 * c), rel=0.03)
 
 
 def test_random_products_agree_with_products_drawn_in_full():
     rng = np.random.default_rng(7)
     drawn = [
-        nla.ranks(np.linalg.svd(rng.standard_normal((90, 20)) @ rng.standard_normal((20, 90)), compute_uv=False)[:20])
+        nla.numerics.ranks(
+            np.linalg.svd(rng.standard_normal((90, 20)) @ rng.standard_normal((20, 90)), compute_uv=False)[:20]
+        )
         for _ in range(150)
     ]
-    expected = nla.random_product_ranks(20, 90)
+    expected = nla.measures.random_product_ranks(20, 90)
     for name in ("stable_rank", "effective_rank", "participation_ratio", "energy_rank_90"):
         assert np.mean([d[name] for d in drawn]) == pytest.approx(expected[name], rel=0.02), name
-    assert nla.random_product_ranks(30, 20)["numerical_rank"] == 20  # a head wider than the model
+    assert nla.measures.random_product_ranks(30, 20)["numerical_rank"] == 20  # a head wider than the model

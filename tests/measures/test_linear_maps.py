@@ -143,7 +143,7 @@ def test_expected_r2_over_shuffles_in_closed_form():
 
 def test_pooled_over_a_checkpoint_without_its_spoilt_layer(ladder):
     with nla.load(str(ladder), step=100) as weights:
-        whole = nla.pooled_regression(weights)
+        whole = nla.measures.pooled_regression(weights)
         pairs = [nla.measures.neurons.in_out(m) for m in weights.matrices(kinds=["dense_h_to_4h"])]
     assert whole["ridge_r2"] == pytest.approx(ridge(lambda: pairs)["ridge_r2"])
     path = ladder / "step100" / "model.safetensors"
@@ -151,7 +151,9 @@ def test_pooled_over_a_checkpoint_without_its_spoilt_layer(ladder):
     state["gpt_neox.layers.1.mlp.dense_4h_to_h.weight"][0, 0] = float("nan")
     save_file(state, path, metadata={"format": "pt"})
     with nla.load(str(ladder), step=100) as weights:
-        assert nla.pooled_regression(weights)["ridge_r2"] == pytest.approx(ridge(lambda: pairs[:1])["ridge_r2"])
+        assert nla.measures.pooled_regression(weights)["ridge_r2"] == pytest.approx(
+            ridge(lambda: pairs[:1])["ridge_r2"]
+        )
 
 
 def test_too_few_neurons_give_nan():

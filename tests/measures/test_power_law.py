@@ -33,16 +33,16 @@ def test_bidiagonal_draws_have_the_law_of_dense_ones(shape):
 def test_random_alpha_is_that_of_dense_draws_and_is_seeded():
     rng = np.random.default_rng(14)
     dense = np.linalg.svd(rng.standard_normal((200, 80, 80)), compute_uv=False)[:, ::-1] ** 2
-    null, fits = nla.random_alpha(80, 80), tails.fit(dense)
+    null, fits = nla.measures.random_alpha(80, 80), tails.fit(dense)
     assert stats.ks_2samp(null.alpha, fits.alpha).pvalue > 1e-3 and stats.ks_2samp(null.ks, fits.ks).pvalue > 1e-3
-    assert nla.random_alpha(50, 70) is nla.random_alpha(70, 50)
+    assert nla.measures.random_alpha(50, 70) is nla.measures.random_alpha(70, 50)
     again = _random_alpha.__wrapped__(80, 80)
     assert np.allclose(again.alpha, null.alpha)
 
 
 def test_the_known_band_for_512():
     """100 dense draws of 512 x 512 had 4.9, 8.9 and 24.5 at 5, 50 and 95 %, by WeightWatcher's own fit."""
-    low, middle, high = np.percentile(nla.random_alpha(512, 512).alpha, [5, 50, 95])
+    low, middle, high = np.percentile(nla.measures.random_alpha(512, 512).alpha, [5, 50, 95])
     assert low == pytest.approx(4.9, rel=0.1) and middle == pytest.approx(8.9, rel=0.15)
     assert high == pytest.approx(24.5, rel=0.2)
 
@@ -135,7 +135,7 @@ def test_columns_by_their_definitions():
     assert found["log_spectral_norm"] == pytest.approx(np.log10(x[0]), abs=1e-5)
     assert found["alpha_hat"] == pytest.approx(found["alpha"] * np.log10(x[0]), abs=1e-4)
     assert found["log_alpha_norm"] == pytest.approx(np.log10((x ** found["alpha"]).sum()), abs=1e-4)
-    edge = nla.bulk_sigma(s, 200, 200) * 2 * 200**0.5
+    edge = nla.nulls.bulk_sigma(s, 200, 200) * 2 * 200**0.5
     assert found["mp_softrank"] == pytest.approx(edge**2 / x[0], rel=1e-4)
     lowered = [tails.fit(np.minimum(x, x[c])[::-1]).alpha[0] for c in (1, 2, 3, 5, 10)]
     assert found["finger_shift"] == pytest.approx(np.abs(np.array(lowered) - found["alpha"]).max(), rel=1e-3)

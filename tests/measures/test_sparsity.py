@@ -77,7 +77,7 @@ def test_entrywise_numbers_agree_with_numpy_and_scipy(dtype):
 def test_histogram_gives_what_the_values_give(dtype):
     matrix = matrix_of((gaussian(50, 60) ** 3).to(dtype))
     flat = matrix.weight.double().numpy().ravel()
-    for function in (nla.hoyer, nla.gini, nla.weibull, nla.weibull_plot):
+    for function in (nla.numerics.hoyer, nla.numerics.gini, nla.numerics.weibull, nla.numerics.weibull_plot):
         assert function(*matrix.histogram) == pytest.approx(function(flat), rel=1e-12), function.__name__
 
 
@@ -91,11 +91,11 @@ def test_known_distributions():
     assert (found["weibull_shape"], found["weibull_plot_shape"]) == pytest.approx((1, 1), abs=3e-3)
     assert (found["weibull_scale"], found["weibull_plot_scale"]) == pytest.approx((0.5**0.5,) * 2, abs=3e-3)
     one, flat = np.eye(1, 100)[0], -np.ones(100)
-    assert (nla.hoyer(one), nla.gini(one)) == pytest.approx((1, 0.99))
-    assert (nla.hoyer(flat), nla.gini(flat)) == pytest.approx((0, 0))
+    assert (nla.numerics.hoyer(one), nla.numerics.gini(one)) == pytest.approx((1, 0.99))
+    assert (nla.numerics.hoyer(flat), nla.numerics.gini(flat)) == pytest.approx((0, 0))
     drawn = 0.3 * rng.weibull(1.7, 400_000)
-    assert nla.weibull(drawn) == pytest.approx((1.7, 0.3), rel=0.01)
-    assert nla.weibull_plot(drawn) == pytest.approx((1.7, 0.3), rel=0.01)
+    assert nla.numerics.weibull(drawn) == pytest.approx((1.7, 0.3), rel=0.01)
+    assert nla.numerics.weibull_plot(drawn) == pytest.approx((1.7, 0.3), rel=0.01)
 
 
 def test_weibull_shapes_of_a_half_normal_law():
@@ -119,7 +119,7 @@ def test_weibull_shapes_of_a_half_normal_law():
 def test_random_matrices_have_the_random_values(m, n):
     draws = [nla.sparsity(matrix_of(gaussian(m, n, seed=s, scale=0.1), gaussian(m, n, seed=1000 + s, scale=0.05)))
              for s in range(40)]  # fmt: skip
-    expected = nla.random_sparsity(m, n, growth=2.0)
+    expected = nla.measures.random_sparsity(m, n, growth=2.0)
     for name, value in expected.items():
         drawn = np.array([d[name] for d in draws])
         assert abs(drawn.mean() - value) < 4 * drawn.std() / 40**0.5 + 2e-4, (name, drawn.mean(), value)
@@ -127,13 +127,16 @@ def test_random_matrices_have_the_random_values(m, n):
 
 
 def test_random_values_in_closed_form():
-    expected = nla.random_sparsity(2000, 2000)
+    expected = nla.measures.random_sparsity(2000, 2000)
     assert expected["hoyer"] == pytest.approx(1 - (2 / np.pi) ** 0.5, abs=5e-4)
     assert expected["gini"] == pytest.approx(2**0.5 - 1, abs=1e-6)
     assert (expected["below_0.1_rms"], expected["quantile_0.5"]) == pytest.approx((0.0797, 0.6745), abs=5e-5)
     # A long vector's norm is nearly normal with variance 1/2, whose mean difference is 1/sqrt(pi).
     assert random_gini(10**6, 5000) == pytest.approx(0.5**0.5 / (np.pi * 5000) ** 0.5, rel=1e-3)
-    few = [nla.gini(np.linalg.norm(draw, axis=1)) for draw in np.random.default_rng(0).standard_normal((4000, 5, 50))]
+    few = [
+        nla.numerics.gini(np.linalg.norm(draw, axis=1))
+        for draw in np.random.default_rng(0).standard_normal((4000, 5, 50))
+    ]
     assert np.mean(few) == pytest.approx(random_gini(5, 50), rel=0.02)
     assert random_hoyer(2) == pytest.approx((2**0.5 - 4 / np.pi) / (2**0.5 - 1))  # E |cos| + |sin| = 4 / pi
 
@@ -211,7 +214,7 @@ def test_planted_rows_and_columns_are_found(dtype):
 def test_departure_against_angles():
     start, weight = gaussian(20, 30).double(), gaussian(20, 30).double() + gaussian(20, 30, seed=1)
     for axis in (0, 1):
-        sine, ratio = nla.departure(matrix_of(weight.float(), start.float()), axis)
+        sine, ratio = nla.measures.departure(matrix_of(weight.float(), start.float()), axis)
         cosine = torch.nn.functional.cosine_similarity(weight, start, axis).numpy()
         assert sine == pytest.approx(np.sqrt(1 - cosine**2), rel=1e-5)
         assert ratio == pytest.approx((weight.norm(dim=axis) / start.norm(dim=axis)).numpy(), rel=1e-6)
@@ -230,14 +233,14 @@ def test_untouched_embeddings_of_a_ladder(ladder):
 
 def test_weight_histogram_is_a_density():
     weight = gaussian(300, 300, seed=5, scale=0.05).half()
-    found = nla.weight_histogram(matrix_of(weight))
+    found = nla.measures.weight_histogram(matrix_of(weight))
     x = weight.double().numpy().ravel()
-    expected = np.histogram(x / np.sqrt((x**2).mean()), nla.WEIGHT_BINS, density=True)[0]
+    expected = np.histogram(x / np.sqrt((x**2).mean()), nla.measures.WEIGHT_BINS, density=True)[0]
     assert found["weight_density"] == pytest.approx(expected)
-    centres = (nla.WEIGHT_BINS[1:] + nla.WEIGHT_BINS[:-1]) / 2
+    centres = (nla.measures.WEIGHT_BINS[1:] + nla.measures.WEIGHT_BINS[:-1]) / 2
     assert found["weight_density"] == pytest.approx(stats.norm.pdf(centres), abs=0.012)
     weight[0, 0] = 60.0
-    assert nla.weight_histogram(matrix_of(weight))["weight_outside"] == pytest.approx(1 / 9e4, abs=1e-12)
+    assert nla.measures.weight_histogram(matrix_of(weight))["weight_outside"] == pytest.approx(1 / 9e4, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -250,10 +253,10 @@ def test_weight_histogram_is_a_density():
 def test_degenerate_matrices(weight, dtype):
     for initial in (None, torch.zeros_like(weight), torch.full_like(weight, np.nan), weight):
         matrix = matrix_of(weight.to(dtype), None if initial is None else initial.to(dtype))
-        found = nla.sparsity(matrix) | nla.weight_histogram(matrix)
+        found = nla.sparsity(matrix) | nla.measures.weight_histogram(matrix)
         assert all(np.ndim(v) <= 1 for v in found.values())
     assert found["exact_zeros"] == (weight == 0).sum()
-    assert set(nla.random_sparsity(*weight.shape)) <= set(found)
+    assert set(nla.measures.random_sparsity(*weight.shape)) <= set(found)
 
 
 def test_what_cannot_be_said_is_nan():

@@ -49,7 +49,7 @@ def test_closed_forms():
     assert eye["condition_number"] == pytest.approx(1)
     one = nla.spectrum(matrix_of(torch.outer(torch.arange(1.0, 8), torch.arange(1.0, 5))))
     assert [one[n] for n in names] == pytest.approx([1] * 4, abs=1e-5)
-    found = nla.ranks(np.array([2.0, 1.0, 1.0]))  # sum s^2 = 6, sum s^4 = 18, p = 1/2, 1/4, 1/4
+    found = nla.numerics.ranks(np.array([2.0, 1.0, 1.0]))  # sum s^2 = 6, sum s^4 = 18, p = 1/2, 1/4, 1/4
     names = ("stable_rank", "participation_ratio", "effective_rank", "condition_number")
     assert [found[n] for n in names] == pytest.approx([1.5, 2, 2**1.5, 2])
 
@@ -74,9 +74,9 @@ def test_resolution_of_gaussian_entries():
         assert np.linalg.norm((weight.double() - 0.02 * gaussian(700, 300)).numpy(), 2) == pytest.approx(
             noise, rel=0.02
         )
-        assert noise < nla.resolution(matrix_of(weight)) < 1.15 * noise
-    scaled = nla.resolution(matrix_of((8 * 0.02 * gaussian(700, 300)).to(HALF)))
-    assert scaled == pytest.approx(8 * nla.resolution(matrix_of((0.02 * gaussian(700, 300)).to(HALF))))
+        assert noise < nla.measures.resolution(matrix_of(weight)) < 1.15 * noise
+    scaled = nla.measures.resolution(matrix_of((8 * 0.02 * gaussian(700, 300)).to(HALF)))
+    assert scaled == pytest.approx(8 * nla.measures.resolution(matrix_of((0.02 * gaussian(700, 300)).to(HALF))))
 
 
 @pytest.mark.parametrize("m, n", [(150, 150), (400, 100), (100, 400)])
@@ -99,7 +99,7 @@ def test_random_matrix_has_relative_ranks_of_one(m, n):
     ],
 )
 def test_random_values_of_large_shapes(shape, known):
-    found = nla.random_ranks(*shape)
+    found = nla.measures.random_ranks(*shape)
     names = ("stable_rank", "effective_rank", "participation_ratio", "energy_rank_90", "energy_rank_99")
     assert [found[n] / min(shape) for n in names] == pytest.approx(list(known.values()), rel=3e-3)
 
@@ -110,7 +110,7 @@ def test_random_ranks_in_closed_form():
     s, weight = 2 * np.sin(t), 4 / np.pi * np.cos(t) ** 2
     mean = np.trapezoid(s * weight, t)
     entropy = np.trapezoid(-s / mean * np.log(np.maximum(s, 1e-300) / mean) * weight, t)
-    found = nla.random_ranks(3000, 3000, sigma=0.3)
+    found = nla.measures.random_ranks(3000, 3000, sigma=0.3)
     assert mean == pytest.approx(8 / (3 * np.pi))
     assert found["effective_rank"] / 3000 == pytest.approx(np.exp(entropy), rel=1e-4)
     assert found["participation_ratio"] / 3000 == pytest.approx(0.5, rel=1e-3)
@@ -122,7 +122,7 @@ def test_random_ranks_in_closed_form():
 def test_thresholds():
     for (m, n), factor in (((200, 200), 2.858), ((400, 100), 1.837), ((100, 400), 1.837), ((4900, 100), 1.460)):
         s = 0.3 * nulls.mp_spectrum(m, n)
-        assert nla.bulk_sigma(s, m, n) == pytest.approx(0.3)
+        assert nla.nulls.bulk_sigma(s, m, n) == pytest.approx(0.3)
         assert gavish_donoho_threshold(s, m, n) == pytest.approx(factor * np.median(s), rel=2e-3)
         assert gavish_donoho_threshold(s, m, n) > mp_threshold(s, m, n) > 0.3 * nulls.mp_edges(m, n)[1]
 

@@ -71,7 +71,7 @@ def test_smallest_angle_between_random_subspaces(d, k):
     for seed in range(20):
         bases = [np.linalg.qr(gaussian(d, k, seed=2 * seed + i).numpy())[0] for i in (0, 1)]
         draws.append(scipy.linalg.subspace_angles(*bases).min())
-    assert np.mean(draws) == pytest.approx(nla.random_angle(d, k), abs=0.06)
+    assert np.mean(draws) == pytest.approx(nla.measures.random_angle(d, k), abs=0.06)
 
 
 def test_change_of_rank_one_and_of_noise():
@@ -97,6 +97,8 @@ def test_random_drift_is_the_overlap_left_by_noise():
 def test_random_drift_has_the_projection_and_the_residual_of_what_it_replaces():
     first, noise = gaussian(100, 80), gaussian(100, 80, seed=1)
     matrix = moved(0.7 * first + 0.4 * noise, first)
-    found, expected = (compare(m, matrix.initial) for m in (moved(nla.random_drift(matrix, matrix.initial)), matrix))
+    found, expected = (
+        compare(m, matrix.initial) for m in (moved(nla.nulls.random_drift(matrix, matrix.initial)), matrix)
+    )
     assert found["projection"] == pytest.approx(expected["projection"], abs=0.02)
     assert found["residual"] == pytest.approx(expected["residual"], rel=0.02)

@@ -97,7 +97,7 @@ def test_folding_leaves_the_map_as_it_was(ladder, model, kind, layer, module):
         own = norm(x) @ matrix.values.T + bias
         bare = torch.nn.functional.layer_norm(x, x.shape[1:], eps=norm.eps)
         torch.testing.assert_close(
-            bare @ nla.fold(matrix).T + bias + matrix.values @ norm.bias, own, rtol=1e-4, atol=1e-5
+            bare @ nla.measures.fold(matrix).T + bias + matrix.values @ norm.bias, own, rtol=1e-4, atol=1e-5
         )
 
 

@@ -35,7 +35,7 @@ class FromSpectrum:
 
 def test_error_of_sigma_from_the_median():
     for m, n in ((96, 96), (256, 64), (300, 300)):
-        sigma = [nla.bulk_sigma(s, m, n) for s in draws(m, n, 400)]
+        sigma = [nla.nulls.bulk_sigma(s, m, n) for s in draws(m, n, 400)]
         assert np.std(sigma) == pytest.approx(edges.median_error(m, n), rel=0.15)
 
 

@@ -39,7 +39,7 @@ def test_sketch_errors_against_numpy():
     krylov = sketch.block_krylov(W, 8, seed=seed)
     angles = scipy.linalg.subspace_angles(Vt[:8].T, krylov.short.double().numpy())
     assert found["block_krylov_sine"] == pytest.approx(np.linalg.norm(np.sin(angles)), rel=1e-3)
-    upper = nla.nulls.mp_edges(150, 60, nla.bulk_sigma(s, 150, 60))[1]
+    upper = nla.nulls.mp_edges(150, 60, nla.nulls.bulk_sigma(s, 150, 60))[1]
     count = quadrature.quadrature(W, seed=seed).count_above(upper).value
     assert found["above_off"] == pytest.approx((count - (s > upper).sum()) / 60)
     rows = (W / W.norm(dim=1, keepdim=True)).double().numpy()

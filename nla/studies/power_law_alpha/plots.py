@@ -136,7 +136,7 @@ def planted(table, spectra):
     Parameters
     ----------
     table : pandas.DataFrame
-        From `nla.verdicts` of `nla.planted_table`.
+        From `nla.verdicts` of `nla.studies.power_law_alpha.planted.planted_table`.
     spectra : dict
         Singular values of the last step by kind.
     """

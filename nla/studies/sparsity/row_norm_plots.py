@@ -62,7 +62,7 @@ def against_start(sine, ratio, alone, decay=None):
     Parameters
     ----------
     sine, ratio : (m,) arrays
-        See `nla.departure`.
+        See `nla.measures.departure`.
     alone : (m,) bool
         Rows that are a number times themselves at the start.
     decay : float, optional
