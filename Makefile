@@ -32,7 +32,7 @@ endif
 
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
 EXECUTED := $(NOTEBOOKS:notebooks/%=$(OUT)/%)
-SOURCES := $(wildcard nla/*.py nla/*/*.py nla/*/*/*.py)
+SOURCES := $(wildcard nla/*.py nla/*/*.py nla/*/*/*.py nla/studies/*/*.json)
 FILES := $(foreach link,$(LINKS),$(if $(filter demo demo-chain,$(link)),$(wildcard nla/demo/*/*),\
 	$(wildcard $(link)/step*/* $(link)/*.json $(link)/*.safetensors $(link)/*.bin)))
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
