@@ -147,9 +147,10 @@ floors-check: ## the same with the oldest version of every package that pyprojec
 bench: | $(SETUP) ## speed and memory beside other ways to the same numbers (BENCH=small|full, ONLY="limit seed")
 	@$(PY) -m tests.bench $(ONLY)
 
-lint: | $(SETUP) ## ruff, code and notebooks
+lint: | $(SETUP) ## ruff over code and notebooks, and what the rooms of nla/ may import
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
+	$(BIN)lint-imports --no-cache
 
 demo: | $(SETUP) ## train the embedded model and its stages again (about half an hour on 4 cores)
 	$(PY) -m nla.demo.train
