@@ -1,6 +1,7 @@
-"""The shape of nla/: fourteen rooms on seven floors, arrows down only, a thin helper, nothing long."""
+"""The shape of nla/: few rooms on floors, arrows down only, a thin helper, nothing long."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,11 @@ def test_a_room_says_in_one_sentence_what_it_takes_and_gives(room):
     text = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))) or ""
     first = text.partition("\n")[0]
     assert first.endswith(".") and 20 < len(first) <= 120
+
+
+def test_the_layout_of_the_readme_is_that_of_the_rooms():
+    layout = (ROOT / "README.md").read_text(encoding="utf-8").split("## Layout\n")[1].split("\n## ")[0]
+    assert sorted(re.findall(r"^  (\w+)/ ", layout, re.M)) == [room.name for room in ROOMS]
 
 
 def test_rooms_import_rooms_below_only(monkeypatch, capsys):
