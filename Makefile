@@ -11,7 +11,7 @@ export BENCH ?= small
 
 # What is asked may hold anything: it goes to programs through the environment, as it stands, and files are made of names
 # that nla/commands/targets.py makes of it. $(shell) has no environment of ours before make 4.4.
-ASKED := MODEL STEPS SCHEDULER WORKERS
+ASKED := MODEL STEPS SCHEDULER WORKERS REPOSITORY
 $(foreach name,$(ASKED),$(eval override $(name) := $$(value $(name))))
 export $(ASKED)
 IN_SHELL = export $(foreach name,MODEL STEPS NLA_BUILD $(HUB),$(name)='$(subst ','\'',$(value $(name)))');
@@ -160,10 +160,7 @@ lab: | $(SETUP) ## open the notebooks in JupyterLab
 	$(BIN)jupyter lab notebooks
 
 address: ## write the repository's address everywhere: make address REPOSITORY=you/nla
-	@test -n '$(REPOSITORY)' || { echo "make address REPOSITORY=you/nla"; exit 2; }
-	@old=$$(sed -n 's#^Repository = "https://github.com/\([^"]*\)".*#\1#p' pyproject.toml) && \
-		sed -i.old "s#$$old#$(REPOSITORY)#g" pyproject.toml README.md CITATION.cff $(NOTEBOOKS) && \
-		rm -f pyproject.toml.old README.md.old CITATION.cff.old notebooks/*.old
+	@$(PYTHON) nla/commands/targets.py address "$$REPOSITORY"
 
 clean: ## remove build/ of MODEL
 	@$(PYTHON) nla/commands/targets.py clean "$$MODEL"

@@ -1,8 +1,8 @@
-"""MODEL and STEPS -> what make names its files by, and what it removes.
+"""MODEL and STEPS -> what make names its files by, what it removes, and where the repository lies.
 
 As a script it needs the standard library alone, because make asks before anything is set up: `targets.py names MODEL
 STEPS` prints the name of MODEL's folder in build/, a name for STEPS, and "again" where MODEL's files changed since its
-scan; `targets.py clean MODEL` removes what was built of MODEL.
+scan; `targets.py clean MODEL` removes what was built of MODEL; `targets.py address YOU/NLA` writes that everywhere.
 """
 
 import os
@@ -69,5 +69,16 @@ def clean(model):
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def address(repository):
+    """Write the repository's address into pyproject.toml, README, CITATION and every notebook."""
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repository):
+        sys.exit("nla: make address REPOSITORY=you/nla")
+    project = paths["root"]() / "pyproject.toml"
+    old = re.search(r'^Repository = "https://github.com/([^"]*)"', project.read_text(encoding="utf-8"), re.M)[1]
+    others = [project.with_name(name) for name in ("README.md", "CITATION.cff")]
+    for path in (project, *others, *project.parent.glob("notebooks/*.ipynb")):
+        path.write_bytes(path.read_bytes().replace(old.encode(), repository.encode()))
+
+
 if __name__ == "__main__":
-    {"names": names, "clean": clean}[sys.argv[1]](*sys.argv[2:])
+    {"address": address, "clean": clean, "names": names}[sys.argv[1]](*sys.argv[2:])

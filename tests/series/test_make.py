@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 
 import nbformat
@@ -10,6 +12,7 @@ import pytest
 from nla import models
 from nla.commands import targets
 from tests.helpers.make import ROOT, make
+from tests.helpers.shape import ADDRESS
 
 NO_MODELS = ["a'b", "-rf", "a b;touch {0}", "$(shell touch {0})", "`touch {0}`", "x -j;touch {0}", '"', "..", ""]
 
@@ -80,6 +83,19 @@ def test_a_notebook_of_a_folder_with_an_odd_name(ladder, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert (out / ".steps-0,100").is_file() and (out / "00_checkpoints.ipynb").is_file()
     assert "nla" not in make(f"{out}/00_checkpoints.ipynb", "-n", f"MODEL={folder}", "STEPS=0,100").stdout
+
+
+def test_address_is_written_everywhere(tmp_path):
+    written = ["README.md", "CITATION.cff", "pyproject.toml", "notebooks/00_checkpoints.ipynb"]
+    for name in [*written, "nla/commands/targets.py", "nla/models/paths.py"]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for given, status in (("", 1), ("you", 1), ("'; #/x", 1), ("you/my-nla", 0)):
+        said = subprocess.run([sys.executable, tmp_path / "nla/commands/targets.py", "address", given])
+        assert said.returncode == status
+    texts, old = [(tmp_path / name).read_text(encoding="utf-8") for name in written], "/".join(ADDRESS.split("/")[-2:])
+    assert all("you/my-nla" in text and old not in text for text in texts)
+    assert make("address", "-n", "REPOSITORY=$(x)'").stdout == 'python3 nla/commands/targets.py address "$REPOSITORY"\n'
 
 
 def test_jobs_are_those_of_make_not_of_a_name(ladder):
