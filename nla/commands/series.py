@@ -52,7 +52,7 @@ def series(model, steps="all", jobs=None):
         while waiting or running:
             while waiting and len(running) < jobs:
                 path = waiting.pop(0)
-                command = [forks.python(), "-m", "nla", "execute", model, str(path), "--steps", steps]
+                command = [forks.python(), "-m", "nla", "execute", "--steps", steps, "--", model, str(path)]
                 process = subprocess.Popen(command, env=os.environ | threads, start_new_session=True)
                 running[process] = path, time.monotonic()
             time.sleep(0.1)
