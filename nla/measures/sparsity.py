@@ -8,6 +8,7 @@ from scipy.stats import norm
 from nla.nulls import gaussian
 from nla.nulls.entries import half_normal_weibull, random_gini, random_hoyer
 from nla.numerics.distributions import fold, gini, hoyer, kurtosis, weibull, weibull_plot
+from nla.numerics.scaling import balanced
 
 THRESHOLDS = (0.01, 0.1, 1)  # times the RMS, now or at the first checkpoint
 QUANTILES = (0.1, 0.5, 0.9, 0.99, 0.999)
@@ -105,8 +106,8 @@ def balanced_kurtosis(values):
     """Excess kurtosis left when rows and columns of `values` are scaled until each has RMS 1; about 0 for a Gaussian.
 
     Rows and columns of different norm make the pooled entries heavy-tailed by themselves; what is left is not their
-    doing. The scaling is that of Sinkhorn & Knopp (1967), for w^2; zero rows and columns are left out. After it a
-    Gaussian has E w^4 = 3 mn / ((m + 2) (n + 2)): an entry of a unit vector of length n has E u^4 = 3 / (n (n + 2)).
+    doing. They are `balanced` by w^2, zero ones left out. After it a Gaussian has E w^4 = 3 mn / ((m + 2) (n + 2)): an
+    entry of a unit vector of length n has E u^4 = 3 / (n (n + 2)).
     """
     square = values.square()
     square = square[square.sum(1) > 0][:, square.sum(0) > 0]
@@ -114,12 +115,7 @@ def balanced_kurtosis(values):
     if not m * n:
         return np.nan
     square /= square.mean()
-    columns = torch.ones_like(square[0])
-    for _ in range(100):
-        rows = n / (square @ columns)
-        before, columns = columns, m / (square.T @ rows)
-        if (columns / before - 1).abs().max() < 1e-4:
-            break
+    rows, columns = balanced(square)
     scaled = square * rows[:, None] * columns  # (m, n)
     fourth = (scaled.square().mean(dtype=float) / scaled.mean(dtype=float) ** 2).item()
     return fourth * (m + 2) * (n + 2) / (m * n) - 3
