@@ -99,7 +99,7 @@ def linears(model, kinds=None, layers=None):
 
 
 def replace(model, ranks, factors=None, bias=None, inner_bias=False, activation=None):
-    """Put `LowRank` in the place of linear layers of `model`, in place; the device may be meta.
+    """`model` with `LowRank` in the place of some of its linear layers, changed in place; the device may be meta.
 
     Parameters
     ----------
@@ -115,11 +115,6 @@ def replace(model, ranks, factors=None, bias=None, inner_bias=False, activation=
         Whether the second factor has a bias; None: where the layer had one.
     inner_bias, activation
         See `LowRank`.
-
-    Returns
-    -------
-    transformers.PreTrainedModel
-        `model`.
     """
     layout = in_memory(model)
     for (kind, layer), rank in ranks.items():

@@ -44,22 +44,16 @@ def sparsity(matrix):
     first = matrix.alike("initial")
     initial = _rms(*first.histogram) if first else np.nan
     magnitudes, folded = fold(values, counts)
-
-    def below(limit):
-        return float(folded[magnitudes < limit].sum() / total) if np.isfinite(limit) else np.nan
-
     shapes = {"weibull": weibull(magnitudes, folded), "weibull_plot": weibull_plot(magnitudes, folded)}
-    precision = torch.finfo(matrix.weight.dtype)
-    smallest = precision.smallest_normal * precision.eps  # below half of it a number is rounded to 0
     with np.errstate(divide="ignore", invalid="ignore"):
         quantiles = np.quantile(magnitudes, QUANTILES, weights=folded, method="inverted_cdf") / rms
         found = {
             "exact_zeros": int(folded[magnitudes == 0].sum()),
-            "expected_zeros": float(total * erf(np.divide(smallest, rms) / 8**0.5)),
+            "expected_zeros": float(total * _rounded_to_zero(rms, matrix.weight.dtype)),
             "rms_growth": float(np.divide(rms, initial)),
-            **{f"below_{t}_rms": below(t * rms) for t in THRESHOLDS},
-            **{f"below_{t}_initial": below(t * initial) for t in THRESHOLDS},
-            "below_0.01_max": below(0.01 * magnitudes[-1]),
+            **{f"below_{t}_rms": _below(t * rms, magnitudes, folded) for t in THRESHOLDS},
+            **{f"below_{t}_initial": _below(t * initial, magnitudes, folded) for t in THRESHOLDS},
+            "below_0.01_max": _below(0.01 * magnitudes[-1], magnitudes, folded),
             "hoyer": hoyer(magnitudes, folded),
             "gini": gini(magnitudes, folded),
             **{f"quantile_{q}": float(x) for q, x in zip(QUANTILES, quantiles, strict=True)},
@@ -134,6 +128,17 @@ weight_histogram.pure = True
 
 def _rms(values, counts):
     return float((counts @ values**2 / counts.sum()) ** 0.5)
+
+
+def _below(limit, magnitudes, counts):
+    """Share of the entries below `limit`; NaN where that is not known."""
+    return float(counts[magnitudes < limit].sum() / counts.sum()) if np.isfinite(limit) else np.nan
+
+
+def _rounded_to_zero(rms, dtype):
+    """Share of N(0, rms^2) that is 0 in a dtype: below half of its smallest number."""
+    precision = torch.finfo(dtype)
+    return erf(np.divide(precision.smallest_normal * precision.eps, rms) / 8**0.5)
 
 
 def _rows_and_columns(matrix):

@@ -24,7 +24,7 @@ def scales(W):
     if live.any():
         rows, columns = (1 / factors.numpy() for factors in balanced(square[live][:, used]))  # variances
         unit = columns.mean()
-        sigma[live], tau[used] = (rows * unit) ** 0.5, (columns / unit) ** 0.5
+        sigma[live.numpy()], tau[used.numpy()] = (rows * unit) ** 0.5, (columns / unit) ** 0.5
     return sigma, tau
 
 
