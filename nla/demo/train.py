@@ -12,18 +12,19 @@ import random
 import shutil
 import sysconfig
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
 import tokenizers
 import torch
 import transformers
 from safetensors.torch import save_file
-from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
 from nla.matrices import FAMILIES
+from nla.models import DEMO
 from nla.models.recipes import SMALL, Recipe
-from nla.running.training import evaluate, optimizer_for, token_loss
+from nla.running.training import evaluate, fit, shuffled, token_loss
 
 RECIPE = Recipe(peak=2e-3, steps=4000, warmup=40)
 SHAPE = {
@@ -81,6 +82,14 @@ def token_windows(bpe, texts):
     count = (len(ids) - 1) // CONTEXT
     stream = torch.tensor(ids[: count * CONTEXT + 1])
     return stream.unfold(0, CONTEXT + 1, CONTEXT)  # (count, context + 1), neighbours share one token
+
+
+@cache
+def source(folder=DEMO, root=None, seed=1234):
+    """(training windows, held-out windows, digest of the text) of `corpus`, by the tokenizer in a folder."""
+    texts, held_out = corpus(seed, root)
+    bpe = tokenizers.Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
+    return token_windows(bpe, texts), token_windows(bpe, held_out), digest({**texts, **held_out})
 
 
 def shape():
@@ -143,29 +152,16 @@ def train(out, recipe=RECIPE, seed=1234, root=None):
     out.mkdir(parents=True, exist_ok=True)
     bpe.save(str(out / "tokenizer.json"))
     windows, unseen = token_windows(bpe, texts), token_windows(bpe, held_out)
-    model, order = new_model(seed), torch.Generator().manual_seed(seed)
-    optimizer = optimizer_for(model, recipe)
-    saved, batches, queue = [], [], torch.empty(0, dtype=torch.long)
-    bar = tqdm(range(recipe.steps + 1), unit="step", desc="training")
-    for step in bar:
+    model, saved = new_model(seed), []
+    chosen = shuffled(len(windows), BATCH, recipe.steps, seed)
+
+    def look(step):
         if step in saved_steps(recipe.steps):
             save(model, out / f"step{step}")
             losses = {"train_loss": evaluate(model, windows), "held_out_loss": evaluate(model, unseen)}
             saved.append({"step": step, **losses})
-            bar.set_postfix(held_out=f"{losses['held_out_loss']:.3f}")
-        if step == recipe.steps:
-            break
-        if len(queue) < BATCH:
-            queue = torch.cat([queue, torch.randperm(len(windows), generator=order)])
-        batch, queue = queue[:BATCH], queue[BATCH:]
-        for group in optimizer.param_groups:
-            group["lr"] = float(recipe.learning_rate(step))
-        loss = token_loss(model, windows[batch])
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        batches.append(round(loss.item(), 4))
+
+    batches = fit(model, recipe, lambda step: token_loss(model, windows[chosen[step]]), "training", look=look)
     history = {
         "recipe": asdict(recipe),
         "seed": seed,

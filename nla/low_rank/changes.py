@@ -7,8 +7,7 @@ from torch import nn
 
 from nla.low_rank.layers import LowRank, replace as put_low_rank
 from nla.matrices.families import QKV, Part
-from nla.matrices.in_memory import Held
-from nla.matrices.layout import Layout
+from nla.matrices.in_memory import in_memory
 from nla.models.errors import unknown
 
 PARTS = {
@@ -61,7 +60,7 @@ def apply(model, changes):
             raise ValueError(unknown("part", change.part, PARTS))
         if change.how not in ACTIONS:
             raise ValueError(unknown("change", change.how, ACTIONS))
-        layout = Layout(model.config, Held(model))
+        layout = in_memory(model)
         stop = layout.layers if change.stop is None else change.stop
         if not 0 <= change.start < stop <= layout.layers:
             raise ValueError(f"layers {change.start} to {stop - 1} are not all in 0 to {layout.layers - 1}")
@@ -118,12 +117,12 @@ def _narrow(model, layout, kinds, layers, change):
             modules.setdefault(_path(layout, kind, layer), []).append(kind)
         for path, together in modules.items():
             side = 1 if "dense_4h_to_h" in together else 0  # which side of the matrix are the neurons
-            Ws = [layout.weight(k, layer).detach() for k in together]
+            Ws = [layout.weight(k, layer) for k in together]
             bs = [layout.bias(k, layer) for k in together]
             if type(width) is not int or not 1 <= width <= Ws[0].shape[side]:
                 raise ValueError(f"MLP of {width!r} neurons: layer {layer} has 1 to {Ws[0].shape[side]}")
             W = torch.cat([W.narrow(side, 0, width) for W in Ws])
-            b = None if bs[0] is None else torch.cat([b.detach() if side else b.detach()[:width] for b in bs])
+            b = None if bs[0] is None else torch.cat([b if side else b[:width] for b in bs])
             new = nn.Linear(W.shape[1], W.shape[0], b is not None, device=W.device, dtype=W.dtype)
             new.weight.data.copy_(W)
             if b is not None:

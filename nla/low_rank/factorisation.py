@@ -7,6 +7,7 @@ so neither the optimum nor the error needs the inputs themselves.
 import numpy as np
 import torch
 
+from nla.nulls.draws import haar
 from nla.numerics import spectra
 
 
@@ -136,8 +137,8 @@ def turned(factors, generator):
     orthonormal and uniformly distributed (Haar), so that E W' C W'^T = W W^T tr(C) / n for inputs of second moments C.
     """
     B, A = factors  # (m, r), (r, n): rows of A are orthogonal, of norm 1 or s_i
-    Q, R = torch.linalg.qr(torch.randn(A.shape[1], len(A), generator=generator, dtype=torch.float64).to(A.device))
-    return B * A.norm(dim=1) @ (Q * R.diagonal().sign()).T
+    normal = torch.randn(A.shape[1], len(A), generator=generator, dtype=torch.float64).to(A.device)
+    return B * A.norm(dim=1) @ haar(normal).T
 
 
 def without_alignment(W, ranks, inputs, held_out, draws=5):

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from nla.matrices.families import EMBEDDINGS, KINDS, Part
-from nla.matrices.in_memory import Held
-from nla.matrices.layout import Layout
+from nla.matrices.in_memory import in_memory
 from nla.models.errors import unknown
 
 
@@ -95,12 +94,12 @@ def linears(model, kinds=None, layers=None):
         if kind not in KINDS:
             raise ValueError(unknown("kind", kind, KINDS))
     kinds = [k for k in KINDS if k not in EMBEDDINGS] if kinds is None else kinds
-    pairs = Layout(model.config, Held(model)).index
+    pairs = in_memory(model).index
     return [(k, n) for k, n in pairs if k in kinds and (layers is None or n < 0 or n in layers)]
 
 
 def replace(model, ranks, factors=None, bias=None, inner_bias=False, activation=None):
-    """Put `LowRank` in the place of linear layers of `model`, in place; the device may be meta.
+    """`model` with `LowRank` in the place of some of its linear layers, changed in place; the device may be meta.
 
     Parameters
     ----------
@@ -116,13 +115,8 @@ def replace(model, ranks, factors=None, bias=None, inner_bias=False, activation=
         Whether the second factor has a bias; None: where the layer had one.
     inner_bias, activation
         See `LowRank`.
-
-    Returns
-    -------
-    transformers.PreTrainedModel
-        `model`.
     """
-    layout = Layout(model.config, Held(model))
+    layout = in_memory(model)
     for (kind, layer), rank in ranks.items():
         path, part = place(layout, kind, layer)
         parent, _, name = path.rpartition(".")
@@ -184,7 +178,7 @@ def _apart(model, layout, part, layer):
     """The fused module of a layer as one Linear per kind."""
     linears = {}
     for kind in part.shared:
-        W, b = layout.weight(kind, layer).detach(), layout.bias(kind, layer)
+        W, b = layout.weight(kind, layer), layout.bias(kind, layer)
         linears[kind] = nn.Linear(W.shape[1], W.shape[0], b is not None, device=W.device, dtype=W.dtype)
         with torch.no_grad():
             linears[kind].weight.copy_(W)

@@ -6,8 +6,7 @@ import torch
 from torch import nn
 
 from nla.low_rank.layers import LowRank, place, replace
-from nla.matrices.in_memory import Held
-from nla.matrices.layout import Layout
+from nla.matrices.in_memory import in_memory
 from nla.models.errors import CheckpointError
 from nla.models.folder import read_config
 
@@ -70,7 +69,7 @@ def multiplied(model):
     from transformers.pytorch_utils import Conv1D
 
     model = copy.deepcopy(model)
-    layout = Layout(model.config, Held(model))
+    layout = in_memory(model)
     places = dict(place(layout, how["kind"], how["layer"]) for how in described(model))
     for path, part in places.items():
         module = model.get_submodule(path)

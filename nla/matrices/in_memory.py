@@ -6,26 +6,17 @@ from nla.matrices.layout import Layout
 from nla.matrices.matrix import Matrix
 
 
-class Held(dict):
-    """Stands for the tensors of a model in memory, under their usual names also where they were replaced."""
+class _Held:
+    """Stands for the tensors of a file: the parameters of a model, or the place of each of their entries.
 
-    folder = "the model in memory"
-
-    def __init__(self, model):
-        replaced = (name for name, m in model.named_modules() if hasattr(m, "affine"))
-        super().__init__(dict.fromkeys(f"{name}.weight" for name in replaced) | dict(model.named_parameters()))
-
-
-class _Tensors:
-    """Stands for the tensors of a file: the parameters of a running model, or the place of each of their entries.
-
-    Places are what a cut of the parameters is written back to.
+    Places are what a cut of the parameters is written back to. What was replaced by factors is there by its name only.
     """
 
     folder = "the model in memory"
 
-    def __init__(self, parameters, places=False):
-        self.parameters, self.places = parameters, places
+    def __init__(self, model, places):
+        replaced = (f"{name}.weight" for name, m in model.named_modules() if hasattr(m, "affine"))
+        self.parameters, self.places = dict.fromkeys(replaced) | dict(model.named_parameters()), places
 
     def __iter__(self):
         return iter(self.parameters)
@@ -48,6 +39,6 @@ class _InMemory(Layout):
         return Matrix(kind, layer, 0, self.weight(kind, layer), self.heads.get(kind))
 
 
-def in_memory(model):
-    """The `nla.matrices.Layout` of a running model, with a function ``matrix(kind, layer)``."""
-    return _InMemory(model.config, _Tensors(dict(model.named_parameters())))
+def in_memory(model, places=False):
+    """The `nla.matrices.Layout` of a running model, with a function ``matrix(kind, layer)``; see `_Held`."""
+    return _InMemory(model.config, _Held(model, places))

@@ -55,6 +55,9 @@ def correlation(matrix):
     }
 
 
+correlation.kinds, correlation.pure = READERS, True
+
+
 def neuron_cosines(matrix):
     """``rho`` and ``folded_rho``: the cosine of each neuron, raw and folded, float32 (neurons,); see `correlation`."""
     w_in, w_out = in_out(matrix)
@@ -64,9 +67,7 @@ def neuron_cosines(matrix):
     return {"rho": cosines(w_in, w_out).float(), "folded_rho": cosines(*folded).float()}
 
 
-correlation.kinds = neuron_cosines.kinds = READERS
-correlation.pure = neuron_cosines.pure = True
-neuron_cosines.steps = "log"
+neuron_cosines.kinds, neuron_cosines.pure, neuron_cosines.steps = READERS, True, "log"
 
 
 def random_cosines(d):

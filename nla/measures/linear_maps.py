@@ -58,6 +58,7 @@ def neuron_cca(matrix):
     return {"canonical_correlations": np.sqrt(squares)} | dict(zip(CCA, values, strict=True))
 
 
+neuron_cca.kinds, neuron_cca.pure, neuron_cca.steps = READERS, True, "log"
 CCA = ["cca_mean_square", "cca_mean_square_random", "cca_largest", "cca_edge", "cca_z"]
 
 
@@ -79,9 +80,7 @@ def neuron_regression(matrix):
     return ridge(lambda: [(x, y)], seed=[READERS.index(matrix.kind), matrix.layer + 1])
 
 
-neuron_cca.kinds = neuron_regression.kinds = READERS
-neuron_cca.pure = neuron_regression.pure = True
-neuron_cca.steps = neuron_regression.steps = "log"
+neuron_regression.kinds, neuron_regression.pure, neuron_regression.steps = READERS, True, "log"
 
 
 def pooled_regression(weights, kind="dense_h_to_4h", shuffles=2 * SHUFFLES):

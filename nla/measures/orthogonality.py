@@ -11,6 +11,8 @@ from nla.matrices.families import HEADED
 from nla.nulls import directions, gaussian
 from nla.numerics import pairs
 
+COMPARED = ("mean_abs_cosine", "rms_cosine", "max_abs_cosine", "sd_angle")  # of `pairs.Pairs`, with a random value
+
 
 def orthogonality(matrix):
     """Orthogonality of one matrix W, m x n, of rank at most r = min(m, n), and of its rows and columns.
@@ -32,9 +34,8 @@ def orthogonality(matrix):
     ----------
     Nearest cQ: the polar factor, Golub & Van Loan, Matrix Computations, 4th ed., section 6.4. Nulls: `nla.nulls`.
     """
-    m, n = matrix.shape
+    (m, n), s = matrix.shape, matrix.singular_values
     short, long = sorted((m, n))
-    s = matrix.singular_values
     energy = s**2
     with np.errstate(divide="ignore", invalid="ignore"):
         deviation = float(energy.std() / energy.mean())
@@ -53,9 +54,7 @@ def orthogonality(matrix):
     other = {"gram_long_least": ((long - short) / short) ** 0.5}
     for side, dimension in (("rows", n), ("columns", m)):
         seen = matrix.pairs[side]
-        found |= {
-            f"{k}_{side}": getattr(seen, k) for k in ("mean_abs_cosine", "rms_cosine", "max_abs_cosine", "sd_angle")
-        }
+        found |= {f"{k}_{side}": getattr(seen, k) for k in COMPARED}
         expected |= {
             f"mean_abs_cosine_{side}": directions.cosine_mean_abs(dimension),
             f"rms_cosine_{side}": dimension**-0.5,

@@ -59,33 +59,14 @@ def power_law(matrix):
     alphas, ks = tails.scan(x, NEAR)
     fitted = tails.Fit(*(value[0] for value in tails.best(x, alphas, ks)))
     alpha, k = float(fitted.alpha), int(fitted.tail_size)
-    tail = x[len(x) - k :]
     near = alphas[ks <= NEAR * ks.min()] if k else np.array([np.nan])
-    y = np.log(tail / fitted.xmin) if k else np.full(1, np.nan)
-    random = random_alpha(*shape)
+    y = np.log(x[len(x) - k :] / fitted.xmin) if k else np.full(1, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
-        measured = {
-            "alpha": alpha,
-            "alpha_error": (alpha - 1) / np.sqrt(k),
-            "ks_distance": float(fitted.ks),
-            "xmin": float(fitted.xmin),
-            "tail_size": k,
-            "tail_share": k / len(s),
-            "tail_range": s[0] ** 2 / fitted.xmin,
-            "alpha_hat": alpha * np.log10(s[0] ** 2),
-            "log_alpha_norm": logsumexp(alpha * np.log(x)) / np.log(10) if k else np.nan,
-            "log_spectral_norm": np.log10(s[0] ** 2),
-            "mp_softrank": (marchenko_pastur.mp_edges(*shape, bulk_sigma(s, *shape))[1] / s[0]) ** 2,
-            "erg_rank": erg_rank(s),
-            "erg_gap": erg_rank(s) - k,
-            "mp_departure": mp_departure(s, *shape),
-            "gap_p": modes.gap_p(x, alpha, k),
-            "finger_shift": _finger_shift(x, alpha),
-            "plateau": near.std() / alpha,
-        }
+        measured = _of_the_fit(x, s, shape, fitted) | {"plateau": near.std() / alpha}
     for name in ("lognormal", "truncated"):
         measured[f"{name}_gain"], measured[f"{name}_p"] = tails.alternative(y, name)
-    measured |= {f"alpha_random_{q:02d}": float(np.percentile(random.alpha, q)) for q in (5, 50, 95)}
+    random = random_alpha(*shape).alpha
+    measured |= {f"alpha_random_{q:02d}": float(np.percentile(random, q)) for q in (5, 50, 95)}
     return measured | {"valid": int(k > 0 and nothing_against(measured))}
 
 
@@ -172,6 +153,29 @@ def entropy_z(vectors):
     d = len(vectors)
     mean, variance = digamma(d / 2 + 1) - digamma(1.5), 3 / (d + 2) * polygamma(1, 1.5) - polygamma(1, d / 2 + 1)
     return (torch.special.entr(vectors**2).sum(0) - mean) / max(variance, 1e-300) ** 0.5
+
+
+def _of_the_fit(x, s, shape, fitted):
+    """The part of `power_law` that takes the eigenvalues, the spectrum and the fit."""
+    alpha, k = float(fitted.alpha), int(fitted.tail_size)
+    return {
+        "alpha": alpha,
+        "alpha_error": (alpha - 1) / np.sqrt(k),
+        "ks_distance": float(fitted.ks),
+        "xmin": float(fitted.xmin),
+        "tail_size": k,
+        "tail_share": k / len(s),
+        "tail_range": s[0] ** 2 / fitted.xmin,
+        "alpha_hat": alpha * np.log10(s[0] ** 2),
+        "log_alpha_norm": logsumexp(alpha * np.log(x)) / np.log(10) if k else np.nan,
+        "log_spectral_norm": np.log10(s[0] ** 2),
+        "mp_softrank": (marchenko_pastur.mp_edges(*shape, bulk_sigma(s, *shape))[1] / s[0]) ** 2,
+        "erg_rank": erg_rank(s),
+        "erg_gap": erg_rank(s) - k,
+        "mp_departure": mp_departure(s, *shape),
+        "gap_p": modes.gap_p(x, alpha, k),
+        "finger_shift": _finger_shift(x, alpha),
+    }
 
 
 def _eigenvalues(matrix):

@@ -44,10 +44,8 @@ def random_matrix(matrix):
         return dict.fromkeys(NAMES, np.nan) | {"spikes": np.full(1, np.nan)}
     trace, median = float(np.sqrt(energy / (m * n))), bulk_sigma(s, m, n)
     sigma = median or np.nan  # where more than half of s are zero there is no bulk to stand out of
-    right, left = edges.outliers(s, m, n, sigma)
-    spikes = spike_strengths(s[right], m, n, sigma)
+    outliers, spikes = _outliers(s, m, n, sigma)
     distance = marchenko_pastur.distance(s, m, n, trace)
-    has_left = not np.isnan(edges.lower_edge(1.0, m, n, sigma))
     values, counts = matrix.histogram
     mean, least = counts @ values / (m * n), visible(m, n, sigma)
     return {
@@ -55,13 +53,7 @@ def random_matrix(matrix):
         "sigma_median": median,
         "mp_distance": distance,
         "mp_distance_relative": distance / marchenko_pastur.random_distance(m, n),
-        "outliers_right": int(right.sum()) if median else np.nan,
-        "outliers_left": int(left.sum()) if has_left else np.nan,
-        "edge_right": float(edges.upper_edge(s[0], m, n, sigma)),
-        "edge_left": float(edges.lower_edge(s[-1], m, n, sigma)),
-        "energy_right": float(s[right] @ s[right] / energy),
-        "energy_left": float(s[left] @ s[left] / energy) if has_left else np.nan,
-        "spike_energy": float(spikes @ spikes / energy),
+        **outliers,
         "largest_entry": float(np.abs(values - mean).max() / least),
         "mean_entry": float(abs(mean) * (m * n) ** 0.5 / least),
         "spikes": spikes / least if len(spikes) else np.full(1, np.nan),
@@ -84,6 +76,23 @@ NAMES = (
     "largest_entry",
     "mean_entry",
 )
+
+
+def _outliers(s, m, n, sigma):
+    """(the part of `random_matrix` about values beyond the edges, strengths that became those above the upper one)."""
+    right, left = edges.outliers(s, m, n, sigma)
+    spikes = spike_strengths(s[right], m, n, sigma)
+    has_left, energy = not np.isnan(edges.lower_edge(1.0, m, n, sigma)), s @ s
+    found = {
+        "outliers_right": np.nan if np.isnan(sigma) else int(right.sum()),
+        "outliers_left": int(left.sum()) if has_left else np.nan,
+        "edge_right": float(edges.upper_edge(s[0], m, n, sigma)),
+        "edge_left": float(edges.lower_edge(s[-1], m, n, sigma)),
+        "energy_right": float(s[right] @ s[right] / energy),
+        "energy_left": float(s[left] @ s[left] / energy) if has_left else np.nan,
+        "spike_energy": float(spikes @ spikes / energy),
+    }
+    return found, spikes
 
 
 def refits(matrix):

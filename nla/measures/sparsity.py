@@ -8,6 +8,7 @@ from scipy.stats import norm
 from nla.nulls import gaussian
 from nla.nulls.entries import half_normal_weibull, random_gini, random_hoyer
 from nla.numerics.distributions import fold, gini, hoyer, kurtosis, weibull, weibull_plot
+from nla.numerics.scaling import balanced
 
 THRESHOLDS = (0.01, 0.1, 1)  # times the RMS, now or at the first checkpoint
 QUANTILES = (0.1, 0.5, 0.9, 0.99, 0.999)
@@ -43,22 +44,16 @@ def sparsity(matrix):
     first = matrix.alike("initial")
     initial = _rms(*first.histogram) if first else np.nan
     magnitudes, folded = fold(values, counts)
-
-    def below(limit):
-        return float(folded[magnitudes < limit].sum() / total) if np.isfinite(limit) else np.nan
-
     shapes = {"weibull": weibull(magnitudes, folded), "weibull_plot": weibull_plot(magnitudes, folded)}
-    precision = torch.finfo(matrix.weight.dtype)
-    smallest = precision.smallest_normal * precision.eps  # below half of it a number is rounded to 0
     with np.errstate(divide="ignore", invalid="ignore"):
         quantiles = np.quantile(magnitudes, QUANTILES, weights=folded, method="inverted_cdf") / rms
         found = {
             "exact_zeros": int(folded[magnitudes == 0].sum()),
-            "expected_zeros": float(total * erf(np.divide(smallest, rms) / 8**0.5)),
+            "expected_zeros": float(total * _rounded_to_zero(rms, matrix.weight.dtype)),
             "rms_growth": float(np.divide(rms, initial)),
-            **{f"below_{t}_rms": below(t * rms) for t in THRESHOLDS},
-            **{f"below_{t}_initial": below(t * initial) for t in THRESHOLDS},
-            "below_0.01_max": below(0.01 * magnitudes[-1]),
+            **{f"below_{t}_rms": _below(t * rms, magnitudes, folded) for t in THRESHOLDS},
+            **{f"below_{t}_initial": _below(t * initial, magnitudes, folded) for t in THRESHOLDS},
+            "below_0.01_max": _below(0.01 * magnitudes[-1], magnitudes, folded),
             "hoyer": hoyer(magnitudes, folded),
             "gini": gini(magnitudes, folded),
             **{f"quantile_{q}": float(x) for q, x in zip(QUANTILES, quantiles, strict=True)},
@@ -105,8 +100,8 @@ def balanced_kurtosis(values):
     """Excess kurtosis left when rows and columns of `values` are scaled until each has RMS 1; about 0 for a Gaussian.
 
     Rows and columns of different norm make the pooled entries heavy-tailed by themselves; what is left is not their
-    doing. The scaling is that of Sinkhorn & Knopp (1967), for w^2; zero rows and columns are left out. After it a
-    Gaussian has E w^4 = 3 mn / ((m + 2) (n + 2)): an entry of a unit vector of length n has E u^4 = 3 / (n (n + 2)).
+    doing. They are `balanced` by w^2, zero ones left out. After it a Gaussian has E w^4 = 3 mn / ((m + 2) (n + 2)): an
+    entry of a unit vector of length n has E u^4 = 3 / (n (n + 2)).
     """
     square = values.square()
     square = square[square.sum(1) > 0][:, square.sum(0) > 0]
@@ -114,12 +109,7 @@ def balanced_kurtosis(values):
     if not m * n:
         return np.nan
     square /= square.mean()
-    columns = torch.ones_like(square[0])
-    for _ in range(100):
-        rows = n / (square @ columns)
-        before, columns = columns, m / (square.T @ rows)
-        if (columns / before - 1).abs().max() < 1e-4:
-            break
+    rows, columns = balanced(square)
     scaled = square * rows[:, None] * columns  # (m, n)
     fourth = (scaled.square().mean(dtype=float) / scaled.mean(dtype=float) ** 2).item()
     return fourth * (m + 2) * (n + 2) / (m * n) - 3
@@ -138,6 +128,17 @@ weight_histogram.pure = True
 
 def _rms(values, counts):
     return float((counts @ values**2 / counts.sum()) ** 0.5)
+
+
+def _below(limit, magnitudes, counts):
+    """Share of the entries below `limit`; NaN where that is not known."""
+    return float(counts[magnitudes < limit].sum() / counts.sum()) if np.isfinite(limit) else np.nan
+
+
+def _rounded_to_zero(rms, dtype):
+    """Share of N(0, rms^2) that is 0 in a dtype: below half of its smallest number."""
+    precision = torch.finfo(dtype)
+    return erf(np.divide(precision.smallest_normal * precision.eps, rms) / 8**0.5)
 
 
 def _rows_and_columns(matrix):

@@ -32,12 +32,7 @@ def noise_changes(matrix, first, draws=DRAWS):
     What the amount of the change does by itself. `nulls.random_drift` is one such draw, with the same G for all
     matrices of a shape.
     """
-    since = compare(matrix, first)
-    kept = np.nan_to_num(since["projection"]) * first.values
-    for draw in range(draws):
-        noise = _generator(matrix, draw).standard_normal(matrix.shape, dtype=np.float32)
-        noise *= np.float32(since["residual"] / noise.size**0.5)
-        yield kept + torch.from_numpy(noise).to(kept.device)
+    return _moved(matrix, first, (_generator(matrix, draw) for draw in range(draws)))
 
 
 def rotated_changes(matrix, first, draws=DRAWS):
@@ -51,16 +46,17 @@ def rotated_changes(matrix, first, draws=DRAWS):
     s = torch.from_numpy(spectra.singular_values(spectra.gram(matrix.values - kept))).float()
     for draw in range(draws):
         generator = _generator(matrix, draw)
-        U, V = (_haar(side, len(s), generator) for side in matrix.shape)
+        normal = (generator.standard_normal((side, len(s)), dtype=np.float32) for side in matrix.shape)
+        U, V = (haar(torch.from_numpy(each)) for each in normal)
         yield kept + ((U * s) @ V.T).to(kept.device)
 
 
-def _haar(rows, columns, generator):
-    """Orthonormal columns, float32 (rows, columns), uniformly distributed: Q of a Gaussian matrix, diag(R) > 0.
+def haar(normal):
+    """Orthonormal columns, uniformly distributed: Q of a matrix of normal numbers, with diag(R) > 0.
 
     Without the signs it would not be uniform (Mezzadri 2007, Notices of the AMS 54, 592).
     """
-    Q, R = torch.linalg.qr(torch.from_numpy(generator.standard_normal((rows, columns), dtype=np.float32)))
+    Q, R = torch.linalg.qr(normal)
     return Q * R.diagonal().sign()
 
 
@@ -83,10 +79,17 @@ def random_drift(matrix, first):
     Where singular values lie close, little noise turns their vectors far. The overlap of W_0 with this matrix, not
     k/m, is what to compare with when asking whether training turned the leading directions by more than its amount.
     """
+    return next(_moved(matrix, first, [np.random.default_rng(0)]))
+
+
+def _moved(matrix, first, generators):
+    """One a W_0 + G, float32, from each of `generators`; see `noise_changes`."""
     since = compare(matrix, first)
-    noise = np.random.default_rng(0).standard_normal(matrix.shape, dtype=np.float32)
-    noise *= np.float32(since["residual"] / noise.size**0.5)
-    return float(np.nan_to_num(since["projection"])) * first.values + torch.from_numpy(noise).to(first.values.device)
+    kept = float(np.nan_to_num(since["projection"])) * first.values
+    for generator in generators:
+        noise = generator.standard_normal(matrix.shape, dtype=np.float32)
+        noise *= np.float32(since["residual"] / noise.size**0.5)
+        yield kept + torch.from_numpy(noise).to(kept.device)
 
 
 def draw(W, rng):

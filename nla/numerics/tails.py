@@ -154,6 +154,12 @@ def alternative(y, name):
         hessian = centred * weights @ centred.T / weights.sum()
         return np.log(weights.sum()) + largest + a + b, 1 - expected, hessian
 
+    gain = max(0.0, len(y) * float(1 - _least(moments)))  # of the power law, exp(-t) in these units, it is 1
+    return gain, float(chi2.sf(2 * gain, 1) / 2)
+
+
+def _least(moments):
+    """The least value of a convex function of two arguments that returns value, gradient and Hessian."""
     at = np.array([0.5, 0.5])
     loss, gradient, hessian = moments(*at)
     for _ in range(100):  # Newton's method; b stays positive
@@ -165,5 +171,4 @@ def alternative(y, name):
         while (ahead := moments(*(at + size * step)))[0] > loss - size * decrease / 4 and size > 1e-6:
             size /= 2
         at, (loss, gradient, hessian) = at + size * step, ahead
-    gain = max(0.0, len(y) * float(1 - loss))  # in these units the power law is exp(-t), of log-likelihood -k
-    return gain, float(chi2.sf(2 * gain, 1) / 2)
+    return loss

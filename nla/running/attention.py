@@ -41,17 +41,10 @@ def capture_attention(model, tokens):
     def before(module, args, kwargs):
         inputs.append((args[0] if args else kwargs["hidden_states"])[:, 0])
 
-    def parting(module, split):  # BLOOM has no such interface, but one place where it parts its heads
-        module._reshape = lambda fused: (parts := split(fused), keep(*parts))[0]
-
-    named = list(model.named_modules())
-    attentions = [m for name, m in named if name.endswith(ATTENTION)]
-    hooks = [m.register_forward_pre_hook(before, with_kwargs=True) for m in attentions]
-    norms = [m for name, m in named if name.endswith((".q_norm", ".k_norm"))]
-    hooks += [m.register_forward_hook(lambda module, args, out: args[0]) for m in norms]
+    attentions, hooks = _hooked(model, before)
     without_interface = [m for m in attentions if hasattr(m, "_reshape")]
     for module in without_interface:
-        parting(module, module._reshape)
+        _part_through(module, module._reshape, keep)
     ALL_ATTENTION_FUNCTIONS.register("capturing", capturing)
     usual, model.config._attn_implementation = model.config._attn_implementation, "capturing"
     try:
@@ -63,3 +56,17 @@ def capture_attention(model, tokens):
         for module in without_interface:
             del module._reshape
     return [{"input": x, "query": q, "key": k, "value": v} for x, (q, k, v) in zip(inputs, projected, strict=True)]
+
+
+def _hooked(model, before):
+    """(attention modules, hooks): `before` is called before each of them, norms of queries and keys are passed by."""
+    named = list(model.named_modules())
+    attentions = [m for name, m in named if name.endswith(ATTENTION)]
+    norms = [m for name, m in named if name.endswith((".q_norm", ".k_norm"))]
+    hooks = [m.register_forward_pre_hook(before, with_kwargs=True) for m in attentions]
+    return attentions, hooks + [m.register_forward_hook(lambda module, args, out: args[0]) for m in norms]
+
+
+def _part_through(module, split, keep):
+    """Hand on what BLOOM's attention, which has no such interface, parts its heads into at one place."""
+    module._reshape = lambda fused: (parts := split(fused), keep(*parts))[0]

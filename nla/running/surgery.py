@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nla.matrices.in_memory import _Tensors, in_memory
-from nla.matrices.layout import Layout
+from nla.matrices.in_memory import in_memory
 from nla.matrices.weights import Weights
 from nla.running.language import language_model
 
@@ -25,8 +24,7 @@ def replaced(model, values):
     values : dict
         (kind, layer) -> tensor (out, in), the matrix as `nla.Weights.matrix` would give it.
     """
-    parameters = dict(model.named_parameters())
-    layout, before = Layout(model.config, _Tensors(parameters, places=True)), {}
+    layout, parameters, before = in_memory(model, places=True), dict(model.named_parameters()), {}
     try:
         with torch.no_grad():
             for (kind, layer), new in values.items():

@@ -7,12 +7,18 @@ import torch
 from tqdm.auto import tqdm
 
 
-def fit(model, recipe, loss_of_batch, what):
-    """Train `model` in place with AdamW as in pretraining; the loss of every update."""
-    optimizer, losses = optimizer_for(model, recipe), []
+def fit(model, recipe, loss_of_batch, what, optimizer=None, look=None):
+    """Train `model` in place by the rates of `recipe`; the loss of every update.
+
+    `loss_of_batch(step)` is made less by AdamW as in pretraining, or by another `optimizer`; `look(step)` is called
+    before each update and after the last.
+    """
+    optimizer, losses = optimizer or optimizer_for(model, recipe), []
     off = os.environ.get("TQDM_DISABLE", "0") != "0"  # tqdm's notebook bar does not ask
     bar = tqdm(range(recipe.steps), unit="step", desc=what, disable=off)
     for step in bar:
+        if look:
+            look(step)
         for group in optimizer.param_groups:
             group["lr"] = float(recipe.learning_rate(step))
         loss = loss_of_batch(step)
@@ -22,7 +28,16 @@ def fit(model, recipe, loss_of_batch, what):
         optimizer.step()
         losses.append(round(loss.item(), 4))
         bar.set_postfix(loss=f"{loss.item():.3f}")
+    if look:
+        look(recipe.steps)
     return losses
+
+
+def shuffled(count, size, steps, seed):
+    """Indices of `steps` batches of `size` of `count` members, (steps, size): all in random order, then all again."""
+    order, rounds = torch.Generator().manual_seed(seed), -(-steps * size // count)
+    drawn = torch.cat([torch.randperm(count, generator=order) for _ in range(rounds)])
+    return drawn[: steps * size].view(steps, size)
 
 
 def batches(lengths, size, steps, seed):

@@ -98,8 +98,8 @@ def test_a_part_of_a_fused_module_changes_only_its_outputs(model):
 
 def test_layers_are_looked_up_once_for_many_replacements(model, monkeypatch):
     made = []
-    held = lambda model: made.append(1) or in_memory.Held(model)  # noqa: E731
-    monkeypatch.setattr(low_rank_layers, "Held", held)
+    looked_up = lambda model: made.append(1) or in_memory.in_memory(model)  # noqa: E731
+    monkeypatch.setattr(low_rank_layers, "in_memory", looked_up)
     keys = [("key", 0), ("query", 0), ("dense", 1), ("query", 1), ("embed_out", -1), ("value", 0)]
     small = low_rank.replace(copy.deepcopy(model), dict.fromkeys(keys, 4), svd)
     assert len(made) == 1

@@ -330,7 +330,7 @@ def test_runs_go_on_where_they_were_stopped(tmp_path, monkeypatch):
         return {"parameters": 1, "order": "x", "curve": [[0, 7.0], [steps, 4.0]]}
 
     ids = tokens(400, 17)
-    monkeypatch.setattr(low_rank_training_runs, "source", lambda: (ids[:300], ids[300:], "digest"))
+    monkeypatch.setattr(train, "source", lambda: (ids[:300], ids[300:], "digest"))
     monkeypatch.setattr(low_rank_training_runs, "_run", run)
     monkeypatch.setattr(low_rank_training_runs, "ProcessPoolExecutor", lambda workers, context: ThreadPoolExecutor(1))
     with pytest.raises(KeyboardInterrupt):

@@ -33,8 +33,8 @@ RESULTS = Path(__file__).with_suffix(".json")
 
 def go_on(folder, windows, recipe, seed, out, batch=BATCH):
     """Train the last checkpoint in `folder` further on `windows` by `recipe`, into `out`; the loss of every update."""
-    model, order = language_model(nla.checkpoints(str(folder))[-1]), torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(windows), generator=order)[: recipe.steps * batch].view(recipe.steps, batch)
+    model = language_model(nla.checkpoints(str(folder))[-1])
+    chosen = training.shuffled(len(windows), batch, recipe.steps, seed)
     losses = training.fit(model, recipe, lambda step: training.token_loss(model, windows[chosen[step]]), "going on")
     train.save(model, Path(out))
     return losses
@@ -50,9 +50,7 @@ def updates(before, after):
 def main(out=RESULTS, folder=DEMO, seeds=SEEDS, recipes=None, root=None, batch=BATCH):
     """Train all controls from the end of the ladder in `folder`, and write their numbers to the file `out`."""
     recipes, rows = recipes or RECIPES, []
-    texts, held_out = train.corpus(1234, root)
-    bpe = tokenizers.Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
-    windows = train.token_windows(bpe, texts)
+    windows, _, digest = train.source(folder, root)
     base = nla.checkpoints(str(folder))[-1].path
     for seed in seeds:
         for stage, recipe in recipes.items():
@@ -64,7 +62,7 @@ def main(out=RESULTS, folder=DEMO, seeds=SEEDS, recipes=None, root=None, batch=B
         "command": "python -m nla.studies.fine_tuning_stages.controls",
         "recipes": {stage: asdict(recipe) for stage, recipe in recipes.items()},
         "tokens_per_step": batch * train.CONTEXT,
-        "corpus": {"python": platform.python_version(), "sha256": train.digest({**texts, **held_out})},
+        "corpus": {"python": platform.python_version(), "sha256": digest},
         "versions": {m.__name__: m.__version__ for m in (torch, transformers, tokenizers)},
     }
     partial = Path(out).with_suffix(".partial")

@@ -7,7 +7,7 @@ import torch
 from nla import low_rank, nulls
 from nla.low_rank.counts import break_even, parameters, skeleton
 from nla.low_rank.factorisation import compare, without_alignment
-from nla.matrices import Layout, in_memory
+from nla.matrices.in_memory import in_memory
 from nla.running import activations, language, losses as running_losses, texts
 
 LARGEST = 2e8  # parameters, beyond which hundreds of evaluations are no matter for a processor
@@ -94,7 +94,7 @@ def input_moments(model, windows, keys=None, at_once=8, run=None):
     Summed in float64, products in float32, while the model runs, or while `run` makes it; matrices that read the same
     share one.
     """
-    layout = Layout(model.config, in_memory.Held(model))
+    layout = in_memory(model)
     modules = {key: low_rank.place(layout, *key)[0] for key in keys or low_rank.linears(model)}
     with activations.summing(map(model.get_submodule, modules.values()), torch.float32) as found:
         run() if run else [model(part[:, :-1], use_cache=False) for part in windows.split(at_once)]
@@ -104,8 +104,7 @@ def input_moments(model, windows, keys=None, at_once=8, run=None):
 @torch.no_grad()
 def inputs(model, tokens, keys):
     """{(kind, layer): (N, n)}: what matrices are given for `tokens` (batch, length), all positions."""
-    layout, found = Layout(model.config, in_memory.Held(model)), {}
-    hooks = []
+    layout, found, hooks = in_memory(model), {}, []
     for key in keys:
         module = model.get_submodule(low_rank.place(layout, *key)[0])
         keep = lambda module, args, key=key: found.update({key: args[0].detach().flatten(0, -2)})  # noqa: E731
@@ -120,9 +119,8 @@ def inputs(model, tokens, keys):
 
 def matrices(model, keys=None):
     """{(kind, layer): (out, in)}: the matrices of a model in memory, of `keys` or of all but the embeddings."""
-    held = in_memory.Held(model)
-    layout = Layout(model.config, held)
-    return {key: layout.weight(*key).detach() for key in keys or low_rank.linears(model)}
+    layout = in_memory(model)
+    return {key: layout.weight(*key) for key in keys or low_rank.linears(model)}
 
 
 def compare_methods(model, fit, held_out, keys, shares=(0.1, 0.25, 0.5, 0.75, 1.0, 1.2)):

@@ -133,14 +133,7 @@ def trained(X, Y, rank, steps, lr=1e-3, decay=False, batch=None, clip=None, held
     pandas.DataFrame
         step (about 30, evenly spaced in the logarithm), layer (place in X), residual.
     """
-    generator = torch.Generator().manual_seed(seed)
-    layers, count, n = X.shape
-    sizes = list(pairwise((n, rank, Y.shape[2])))
-    A, B = (0.02 * torch.randn(layers, a, b, generator=generator) for a, b in sizes)
-    down, up = (_uniform((layers, a, b), a, generator) for a, b in sizes)
-    inner, outer = (_uniform((layers, 1, b), a, generator) for a, b in sizes)
-    factors = [torch.cat([A, down], 2), torch.cat([B, up], 1), inner, outer]
-    factors = [f.to(X.device).requires_grad_() for f in factors]
+    count, factors = X.shape[1], _first_factors(X, Y, rank, torch.Generator().manual_seed(seed))
     optimizer = torch.optim.Adam(factors, lr=lr, fused=True)
 
     def residuals(x, y):
@@ -158,15 +151,31 @@ def trained(X, Y, rank, steps, lr=1e-3, decay=False, batch=None, clip=None, held
         loss = residuals(X[:, part], Y[:, part])
         loss.sum().backward()
         if clip:
-            norm = sum(f.grad.square().sum((1, 2), keepdim=True) for f in factors).sqrt()
-            for f in factors:
-                f.grad.mul_((clip / norm).clamp(max=1))
+            _clip(factors, clip)
         optimizer.step()
         if step in noted:
             with torch.no_grad():
                 now = residuals(*(held_out or (X, Y)))
             rows += [{"step": step, "layer": i, "residual": float(r)} for i, r in enumerate(now)]
     return pd.DataFrame(rows)
+
+
+def _first_factors(X, Y, rank, generator):
+    """[first factors (layers, n, 2 rank), second (layers, 2 rank, m), and their biases], as training begins."""
+    layers, _, n = X.shape
+    sizes = list(pairwise((n, rank, Y.shape[2])))
+    A, B = (0.02 * torch.randn(layers, a, b, generator=generator) for a, b in sizes)
+    down, up = (_uniform((layers, a, b), a, generator) for a, b in sizes)
+    inner, outer = (_uniform((layers, 1, b), a, generator) for a, b in sizes)
+    factors = [torch.cat([A, down], 2), torch.cat([B, up], 1), inner, outer]
+    return [f.to(X.device).requires_grad_() for f in factors]
+
+
+def _clip(factors, most):
+    """Gradients of at most this norm, layer by layer."""
+    norm = sum(f.grad.square().sum((1, 2), keepdim=True) for f in factors).sqrt()
+    for f in factors:
+        f.grad.mul_((most / norm).clamp(max=1))
 
 
 def _uniform(shape, inputs, generator):

@@ -10,8 +10,7 @@ import pandas as pd
 
 from nla.low_rank.changes import PARTS, Change, apply
 from nla.low_rank.counts import parameters, skeleton
-from nla.matrices import Layout
-from nla.matrices.in_memory import Held
+from nla.matrices.in_memory import in_memory
 
 GEOMETRY = {  # as their config.json gives it
     "pythia-410m": {
@@ -109,7 +108,7 @@ def count(config, changes=()):
 def by_part(config, changes=()):
     """{part: parameters that training changes}: qkv, dense, mlp, embed_in, embed_out, and norms, all that is left."""
     model = skeleton(config)
-    layout = Layout(model.config, Held(model))
+    layout = in_memory(model)
     places = {layout.tensor_name(k, n).removesuffix("weight"): part for part in SHOWN for k, n in layout.index
               if k in PARTS[part]}  # fmt: skip
     found = dict.fromkeys((*SHOWN, "norms"), 0)

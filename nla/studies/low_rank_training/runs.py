@@ -9,7 +9,6 @@ import json
 import os
 import platform
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -19,7 +18,6 @@ import torch
 import transformers
 
 from nla.demo import train
-from nla.models import DEMO
 from nla.studies.low_rank_training.variants import BATCH, HELD_OUT, PEAK, fit, rows, variants
 
 STEPS, SEEDS = 400, (0, 1, 2)
@@ -31,14 +29,6 @@ def results(path=RESULTS):
     """(how it was made, table of `nla.studies.low_rank_training.variants.rows`) of the committed runs."""
     record = json.loads(Path(path).read_text(encoding="utf-8"))
     return record["how"], rows(record["runs"])
-
-
-@cache
-def source():
-    """(training windows, held-out windows, digest of the text) of the embedded model's own corpus and tokenizer."""
-    texts, held_out = train.corpus(1234)
-    bpe = tokenizers.Tokenizer.from_file(str(DEMO / "tokenizer.json"))
-    return train.token_windows(bpe, texts), train.token_windows(bpe, held_out), train.digest({**texts, **held_out})
 
 
 def counted(windows, unseen, vocabulary):
@@ -66,7 +56,7 @@ def counted(windows, unseen, vocabulary):
 
 def _run(name, seed, peak, steps):
     torch.set_num_threads(1)
-    windows, unseen, _ = source()
+    windows, unseen, _ = train.source()
     return fit(train.shape(), variants(train.shape())[name][1], seed, windows, unseen, steps, peak=peak)
 
 
@@ -79,7 +69,7 @@ def main(out, steps, seeds, workers):
     wanted += [(name, seeds[0], peak) for peak in (PEAK / 2, 2 * PEAK) for name in list(known)[:2]]  # is PEAK unfair?
     wanted += [(name, seed, PEAK) for seed in seeds[1:] for name in later]
     place = {key: i for i, key in enumerate(wanted)}
-    windows, unseen, digest = source()
+    windows, unseen, digest = train.source()
     how = {
         "command": "python -m nla.studies.low_rank_training.runs",
         "steps": steps,

@@ -130,19 +130,17 @@ def fit(config, changes, seed, windows, unseen, steps, batch=BATCH, peak=PEAK, h
     chosen = training.batches([0] * len(windows), batch, steps, seed)
     recipe, curve, unseen = Recipe(peak, steps, max(1, steps // 20)), [], unseen.to(device)
 
-    def evaluate(step):
-        model.eval()
-        curve.append([step, round(training.evaluate(model, unseen, held_out), 5)])
-        model.train()
+    def look(step):
+        if step in evaluated(steps):
+            model.eval()
+            curve.append([step, round(training.evaluate(model, unseen, held_out), 5)])
+            model.train()
 
     def loss(step):
-        if step in evaluated(steps):
-            evaluate(step)
         return training.token_loss(model, windows[chosen[step]].to(device))
 
     model.train()
-    training.fit(model, recipe, loss, label(changes))
-    evaluate(steps)
+    training.fit(model, recipe, loss, label(changes), look=look)
     order = hashlib.sha256(json.dumps(chosen).encode()).hexdigest()[:16]
     return {"parameters": parameters(model, trainable=True), "order": order, "curve": curve}
 

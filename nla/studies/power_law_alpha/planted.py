@@ -9,6 +9,7 @@ import torch
 from nla import nulls
 from nla.matrices import Matrix
 from nla.measures.verdicts import verdicts
+from nla.nulls.draws import haar
 from nla.numerics import threads
 
 PLANTED = ("noise", "spikes", "entries", "trap", "tail")
@@ -128,6 +129,4 @@ def _concentrated(width, count, rng):
 
 
 def _orthogonal(n, rng):
-    """A random orthogonal matrix (Haar)."""
-    Q, R = np.linalg.qr(rng.standard_normal((n, n)))
-    return Q * np.sign(np.diag(R))
+    return haar(torch.from_numpy(rng.standard_normal((n, n)))).numpy()

@@ -13,22 +13,21 @@ import platform
 import sys
 import tempfile
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import cache
+from itertools import count
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-import tokenizers
 import torch
 import transformers
 from torch.nn.utils import parametrize
 
 from nla import numerics
 from nla.demo import train
+from nla.low_rank.changes import halves
 from nla.matrices import load
 from nla.measures.power_law import power_law
 from nla.measures.spectrum import spectrum
-from nla.models import DEMO
 from nla.models.recipes import Recipe
 from nla.numerics import spectra
 from nla.running import training
@@ -63,9 +62,7 @@ class Product(torch.nn.Module):
 
     def right_inverse(self, weight):
         """The factors of the best approximation of this rank, each with the root of the singular values."""
-        U, s, Vt = torch.linalg.svd(weight, full_matrices=False)
-        root = s[: self.rank].sqrt()
-        return U[:, : self.rank] * root, root[:, None] * Vt[: self.rank]
+        return halves(weight, self.rank)
 
 
 def inner(model):
@@ -114,18 +111,33 @@ def final_spectra(folder, step):
     return {column: [row[column] for row in rows] for column in rows[0]}
 
 
-@cache
-def source():
-    """(training windows, held-out windows, digest of the text) of the embedded model's own corpus and tokenizer."""
-    texts, held_out = train.corpus(1234)
-    bpe = tokenizers.Tokenizer.from_file(str(DEMO / "tokenizer.json"))
-    return train.token_windows(bpe, texts), train.token_windows(bpe, held_out), train.digest({**texts, **held_out})
+def watched(optimizer, model, gradients):
+    """Looks at some of the updates that `optimizer` makes: {"gradients": [], "captured": []}, filled while it trains.
+
+    `gradient_ranks`, if asked for; and the shares `captured` just before and just after the update, of projectors.
+    """
+    seen, looked, steps = {"gradients": [], "captured": []}, [], count()
+
+    def before(optimizer, *_):
+        step, stale = next(steps), None
+        if looking := step % EVERY == 0 or step in (1, 3, 10, 25):
+            seen["gradients"] += [[step, *row] for row in gradient_ranks(model)] if gradients else []
+            stale = captured(optimizer)
+        looked[:] = [step, stale] if looking else []
+
+    def after(optimizer, *_):
+        if looked and (now := captured(optimizer)) is not None:
+            seen["captured"].append([*looked, now])
+
+    optimizer.register_step_pre_hook(before)
+    optimizer.register_step_post_hook(after)
+    return seen
 
 
 def record(configuration, seed):
     """Train once; what is kept of it: losses, bytes and seconds, gradients (AdamW only), spectra at the end."""
     torch.set_num_threads(1)
-    windows, unseen, _ = source()
+    windows, unseen, _ = train.source()
     model, batches = train.new_model(seed), training.batches([0] * len(windows), BATCH, RECIPE.steps, seed)
     torch.manual_seed(seed)  # of sketches and random projectors
     with tempfile.TemporaryDirectory() as folder:
@@ -133,31 +145,22 @@ def record(configuration, seed):
         if rank := configuration.get("factors"):
             for module in inner(model).values():
                 parametrize.register_parametrization(module, "weight", Product(rank))
-        optimizer, losses, gradients, shares = optimizer_of(model, **configuration), [], [], []
-        for step in range(RECIPE.steps + 1):
+        optimizer, losses = optimizer_of(model, **configuration), []
+        seen = watched(optimizer, model, configuration["name"] == "AdamW")
+
+        def look(step):
             if step in EVALUATED:
                 losses.append([step, round(training.evaluate(model, unseen, WINDOWS), 4)])
-            if step == RECIPE.steps:
-                break
-            for group in optimizer.param_groups:
-                group["lr"] = float(RECIPE.learning_rate(step))
-            loss = training.token_loss(model, windows[batches[step]])
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            looking = step % EVERY == 0 or step in (1, 3, 10, 25)
-            if looking and configuration["name"] == "AdamW":
-                gradients += [[step, *row] for row in gradient_ranks(model)]
-            stale = captured(optimizer) if looking else None
-            optimizer.step()
-            if looking and "rank" in configuration:
-                shares.append([step, stale, captured(optimizer)])
+
+        def loss(step):
+            return training.token_loss(model, windows[batches[step]])
+
+        training.fit(model, RECIPE, loss, configuration["name"], optimizer, look)
         trained = sum(p.numel() for p in model.parameters())
         for module in inner(model).values() if rank else ():
             parametrize.remove_parametrizations(module, "weight")
         train.save(model, Path(folder) / f"step{RECIPE.steps}")
-        found = {"held_out": losses, "parameters": trained, "state_bytes": galore.state_bytes(optimizer)}
-        found |= {"gradients": gradients, "captured": shares}
+        found = {"held_out": losses, "parameters": trained, "state_bytes": galore.state_bytes(optimizer)} | seen
         return dict(configuration=configuration, seed=seed, **found, spectra=final_spectra(folder, RECIPE.steps))
 
 
@@ -170,7 +173,7 @@ def main():
     notes = {
         "command": "python -m nla.studies.randomised_nla.runs",
         "recipe": vars(RECIPE) | {"tokens_per_step": BATCH * train.CONTEXT, "scale": SCALE},
-        "corpus_sha256": source()[2],
+        "corpus_sha256": train.source()[2],
         "versions": {"python": platform.python_version()} | {m.__name__: m.__version__ for m in (torch, transformers)},
     }
     done = json.loads(out.read_text(encoding="utf-8"))["runs"] if out.is_file() else []
