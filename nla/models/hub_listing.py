@@ -8,7 +8,6 @@ import os
 import re
 import time
 from collections import namedtuple
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +15,15 @@ from nla.models.errors import CheckpointError, Unavailable
 from nla.models.folder import read_json
 from nla.models.retries import locked, patiently
 
-File = namedtuple("File", "name size digest")  # digest: SHA-256 of an LFS file, else the git blob id
+
+class File(namedtuple("File", "name size digest")):
+    """One file of a checkpoint; digest: SHA-256 of an LFS file, else the git blob id."""
+
+    def whole(self, folder):
+        """Whether it is in this folder, with all its bytes."""
+        path = folder / self.name
+        return path.is_file() and path.stat().st_size == self.size
+
 
 RECENT = 60  # seconds for which a tree that could not be had is not asked for again
 _refused = {}  # commit -> (when, why)
@@ -86,38 +93,28 @@ def siblings(repo):
     return found
 
 
-def tree(checkpoint):
+def tree(source):
     """The files of a checkpoint on the Hub, a tuple of `File`; asked for once per commit."""
-    saved = checkpoint.folder.parent / "trees" / f"{checkpoint.commit}.json"
+    saved = source.folder.parent / "trees" / f"{source.commit}.json"
     with suppress(CheckpointError, TypeError):
         return tuple(File(*file) for file in read_json(saved))
-    when, error = _refused.get(checkpoint.commit, (-RECENT, None))
+    when, error = _refused.get(source.commit, (-RECENT, None))
     if time.monotonic() - when < RECENT:
         raise type(error)(str(error))
-    what = f"the list of files of {checkpoint.repo}@{checkpoint.revision}"
+    what = f"the list of files of {source.name}"
     try:
-        entries = patiently(what, lambda: ask(f"models/{checkpoint.repo}/tree/{checkpoint.commit}"))
+        entries = patiently(what, lambda: ask(f"models/{source.repo}/tree/{source.commit}"))
     except CheckpointError as error:
-        _refused[checkpoint.commit] = (time.monotonic(), error)
+        _refused[source.commit] = (time.monotonic(), error)
         raise
     files = [(e["path"], e["size"], (e.get("lfs") or e)["oid"]) for e in entries if e["type"] == "file"]
     _save(saved, files)
     return tuple(File(*file) for file in files)
 
 
-def trees(checkpoints):
-    """Ask for the trees of many checkpoints at once, so that `tree` has them; returns {checkpoint: error}."""
-
-    def one(checkpoint):
-        try:
-            tree(checkpoint)
-        except CheckpointError as error:
-            return error
-
+def forget():
+    """Ask again also for the trees that could not be had just now."""
     _refused.clear()
-    remote = [c for c in checkpoints if c.repo]
-    with ThreadPoolExecutor(8) as pool:
-        return {c: error for c, error in zip(remote, pool.map(one, remote), strict=True) if error}
 
 
 def _save(path, value):

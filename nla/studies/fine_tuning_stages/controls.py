@@ -53,7 +53,7 @@ def main(out=RESULTS, folder=DEMO, seeds=SEEDS, recipes=None, root=None, batch=B
     texts, held_out = train.corpus(1234, root)
     bpe = tokenizers.Tokenizer.from_file(str(Path(folder) / "tokenizer.json"))
     windows = train.token_windows(bpe, texts)
-    base = nla.checkpoints(str(folder))[-1].path
+    base = nla.checkpoints(str(folder))[-1].fetch()
     for seed in seeds:
         for stage, recipe in recipes.items():
             with tempfile.TemporaryDirectory() as name:
