@@ -57,8 +57,9 @@ def _main(ladder):
     if len(repos) > 1 or repos == {None} or any(c.revision == "main" for c in ladder):
         return []
     repo = ladder[0].repo
-    commit = hub_listing.revisions(repo).get("main")
-    main = commit and replace(ladder[0], revision="main", commit=commit, folder=hub_listing.folder(repo, commit))
+    hub = hub_listing.HUB
+    commit = hub.revisions(repo).get("main")
+    main = commit and replace(ladder[0], revision="main", commit=commit, folder=hub.folder(repo, commit))
     return [main] if main and main.source.has_weights() else []
 
 

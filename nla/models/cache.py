@@ -20,15 +20,14 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
+from nla.models import hub_listing
 from nla.models.errors import Mismatch
 from nla.models.folder import digest, read_json
-from nla.models.hub_listing import ask, endpoint
-from nla.models.retries import Wait, Waited, explain, locked, lost, newest, patiently
+from nla.models.retries import Wait, Waited, explained, locked, newest
 
 IDLE = 600  # seconds after which a checkpoint on this disk counts as left behind by whoever fetched it
 SILENCE = 30  # times HF_HUB_DOWNLOAD_TIMEOUT in which no byte comes: a download that stands still
 COMMIT = "[0-9a-f]" * 40
-_ours = set()  # folders that this process used, and may evict
 
 
 @contextmanager
@@ -66,6 +65,7 @@ def _begun(call):
 
 def _fetch(source, wanted):
     place, partial, name = source.folder, source.folder.with_suffix(".partial"), source.name
+    hub, contact = source.hub, source.hub.contact
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed, or it would hold the lock
     if wanted:
         place.mkdir(parents=True, exist_ok=True)
@@ -76,10 +76,10 @@ def _fetch(source, wanted):
                     free = shutil.disk_usage(place).free
                     if free < file.size:
                         need = f"{file.name} needs {size(file.size)} and {size(free)} are free"
-                        explain(name, OSError(errno.ENOSPC, need), place)
-                    if lost():  # one small question first: the client alone would spend half a minute finding out
-                        patiently(name, lambda: ask(f"models/{source.repo}/refs"))
-                    patiently(f"{name}: {file.name}", lambda file=file: _download(source, file, own))
+                        raise explained(name, OSError(errno.ENOSPC, need), place)
+                    if contact.lost:  # one small question first: the client alone would spend half a minute finding out
+                        contact.patiently(name, lambda: hub.ask(f"models/{source.repo}/refs"))
+                    contact.patiently(f"{name}: {file.name}", lambda file=file: _download(source, file, own))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             with suppress(OSError):  # only an empty folder goes
@@ -87,7 +87,7 @@ def _fetch(source, wanted):
     if keeping():
         (place / ".keep").touch()
     os.utime(place)
-    _ours.add(place)
+    hub.ours.add(place)
 
 
 def _download(source, file, partial):
@@ -109,7 +109,7 @@ def _download(source, file, partial):
             Silent.moved = time.time()
 
     partial = partial / ("plain" if constants.HF_HUB_DISABLE_XET else "xet")
-    where = {"local_dir": partial, "cache_dir": partial, "endpoint": endpoint(), "tqdm_class": Silent}
+    where = {"local_dir": partial, "cache_dir": partial, "endpoint": source.hub.endpoint(), "tqdm_class": Silent}
     coming = _begun(lambda: hf_hub_download(source.repo, file.name, revision=source.commit, **where))
     waiting = Wait(SILENCE * constants.HF_HUB_DOWNLOAD_TIMEOUT, "HF_HUB_DOWNLOAD_TIMEOUT")
     while not wait([coming], timeout=waiting.most / 30).done:
@@ -147,9 +147,9 @@ def _link(source, file):
 
 def evict(ladder, keep):
     """Remove from this disk what this process used of the repositories of `ladder`, but the checkpoints to `keep`."""
-    parents, keep = _repositories(ladder), {c.folder for c in keep}
-    for place in [p for p in list(_ours) if p.parent in parents and p not in keep]:
-        _ours.discard(place)
+    parents, keep, ours = _repositories(ladder), {c.folder for c in keep}, hub_listing.HUB.ours
+    for place in [p for p in list(ours) if p.parent in parents and p not in keep]:
+        ours.discard(place)
         if not keeping() and not (place / ".keep").exists():
             with suppress(Timeout, OSError), FileLock(_lock(place), timeout=0):
                 for path in (place, place.with_suffix(".partial")):
@@ -161,7 +161,7 @@ def adopt(ladder):
     for parent in _repositories(ladder):
         for path in parent.glob(f"{COMMIT}*"):
             if path.is_dir() and time.time() - path.stat().st_mtime > IDLE:
-                _ours.add(path.with_suffix(""))
+                hub_listing.HUB.ours.add(path.with_suffix(""))
 
 
 def _repositories(ladder):

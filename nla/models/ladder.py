@@ -70,8 +70,9 @@ def checkpoints(model):
         near = unknown("model", model, ["demo", *published.SHORT])
         none = f"unknown model {str(model)!r}: neither demo nor a folder here, nor a name like pythia-70m or org/name"
         raise ValueError(near if "did you mean" in near else none)
+    place = hub_listing.HUB.folder
     return [
-        Checkpoint(model, r.revision, r.step, r.stage, hub_listing.folder(r.repo, r.commit), r.repo, r.commit)
+        Checkpoint(model, r.revision, r.step, r.stage, place(r.repo, r.commit), r.repo, r.commit)
         for r in published.rungs(model)
     ]
 

@@ -8,11 +8,10 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from nla.models import cache, folder
+from nla.models import cache, folder, hub_listing
 from nla.models.errors import CheckpointError, NotThere, Unavailable
 from nla.models.folder import FORMATS, digest
-from nla.models.hub_listing import File, endpoint, forget, tree
-from nla.models.retries import patiently
+from nla.models.hub_listing import File
 
 
 class _Source:
@@ -88,11 +87,12 @@ class OnHub(_Source):
 
     def __init__(self, checkpoint):
         super().__init__(checkpoint)
+        self.hub = hub_listing.HUB
         self.repo, self.commit = checkpoint.repo, checkpoint.commit
 
     def _weights(self, formats=FORMATS):
         """The `File`s that hold the weights, the index of shards first; one format only."""
-        files = tree(self)
+        files = self.hub.tree(self)
         named = {f.name: f for f in files}
         for single, index in formats:
             if single in named:
@@ -112,7 +112,7 @@ class OnHub(_Source):
         return sum(f.size for f in self._weights())
 
     def files(self):
-        return [f for f in tree(self) if f.name == "config.json"] + self._weights()
+        return [f for f in self.hub.tree(self) if f.name == "config.json"] + self._weights()
 
     def to_fetch(self):
         return [f for f in self.files() if not f.whole(self.folder)]
@@ -145,8 +145,9 @@ class OnHub(_Source):
         """It alone is fetched, into the cache of the Hub's client."""
         from huggingface_hub import hf_hub_download
 
-        where = {"revision": self.commit, "endpoint": endpoint()}
-        return patiently(f"{name} of {self.repo}", lambda: hf_hub_download(self.repo, name, **where))
+        where = {"revision": self.commit, "endpoint": self.hub.endpoint()}
+        what = f"{name} of {self.repo}"
+        return self.hub.contact.patiently(what, lambda: hf_hub_download(self.repo, name, **where))
 
 
 def list_all(checkpoints):
@@ -154,11 +155,11 @@ def list_all(checkpoints):
 
     def one(checkpoint):
         try:
-            tree(checkpoint.source)
+            hub_listing.HUB.tree(checkpoint.source)
         except CheckpointError as error:
             return error
 
-    forget()
+    hub_listing.HUB.refused.clear()
     remote = [c for c in checkpoints if c.source.remote]
     with ThreadPoolExecutor(8) as pool:
         return {c: error for c, error in zip(remote, pool.map(one, remote), strict=True) if error}

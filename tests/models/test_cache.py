@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 import nla
-from nla.models import cache, published
+from nla.models import cache, hub_listing, published
 from nla.models.errors import NotThere, Unavailable
 from nla.running import language
 from tests.helpers.ladders import branches, moving, on_disk, whole
@@ -216,7 +216,7 @@ def test_no_fetching_ahead_beyond_the_allowance(long, tmp_path, monkeypatch):
 def test_what_a_process_left_behind_is_evicted(long, tmp_path):
     ladder = nla.checkpoints("acme/tiny")
     ladder[4].fetch()
-    cache._ours.clear()  # as if by another process, an hour ago
+    hub_listing.HUB.ours.clear()  # as if by another process, an hour ago
     os.utime(ladder[4].folder, (0, time.time() - 3600))
     assert nla.scan("acme/tiny", moving, steps=[0, 9]).step.nunique() == 2
     assert not ladder[4].folder.exists()
