@@ -8,7 +8,7 @@ import torch
 from nla.matrices.families import KINDS
 from nla.matrices.layout import Layout, Norm
 from nla.matrices.matrix import Matrix
-from nla.matrices.tensors import Tensors
+from nla.matrices.tensors import ShardByShard, Tensors
 from nla.models import cache, errors
 from nla.models.errors import CheckpointError, Unavailable
 from nla.models.folder import read_config
@@ -34,10 +34,10 @@ class Weights:
         self.checkpoint, self.ladder, self.device = checkpoint, ladder or [checkpoint], device
         self.memo, self.stacks = {}, None  # what Matrix.remember keeps; spectra of many matrices at once
         self.shared, self.asked = {} if shared is None else shared, set()
-        small, shard = cache.one_by_one(checkpoint)
-        with cache.held(checkpoint, small) as folder:  # once open, the files may go
-            name = f"{checkpoint.repo}@{checkpoint.revision}" if checkpoint.repo else folder
-            self.tensors = Tensors(folder, name, shard)
+        source = checkpoint.source
+        large = source.too_large()
+        with source.held(".json" if large else "") as folder:  # once open, the files may go
+            self.tensors = ShardByShard(folder, source) if large else Tensors(folder, source.name)
             self.config = read_config(folder)
             self.layout = Layout(self.config, self.tensors)
 

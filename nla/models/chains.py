@@ -134,17 +134,14 @@ def with_start(chain, ladder):
     """
     if len(ladder) == 1:
         return chain
-    first = ladder[0]
-    origin = f"{first.repo}@{first.revision}" if first.repo else str(first.folder)
-    return ">".join([f"start={origin}", *(f"{stage}={link}" for stage, link in links(chain).items())])
+    return ">".join([f"start={ladder[0].source.name}", *(f"{stage}={link}" for stage, link in links(chain).items())])
 
 
 def ends(ladder):
     """The chain of a ladder's first and last checkpoint, stages "start" and "base"; None if it has only one."""
     if len(ladder) == 1:
         return None
-    first, last = (f"{c.repo}@{c.revision}" if c.repo else str(c.folder) for c in (ladder[0], ladder[-1]))
-    return f"start={first}>base={last}"
+    return f"start={ladder[0].source.name}>base={ladder[-1].source.name}"
 
 
 def _repository(model):

@@ -19,10 +19,8 @@ def sound(ladder):
     The model is None where there is no such checkpoint, or it is too large for what follows; why is printed, and which
     are passed over for their NaN.
     """
-    from transformers import AutoConfig
-
     for checkpoint in ladder[::-1]:
-        count = parameters(skeleton(AutoConfig.from_pretrained(checkpoint.path)))
+        count = parameters(skeleton(language.configuration(checkpoint)))
         if count > LARGEST and not torch.cuda.is_available():
             return _not(
                 f"{count:,} parameters are too many for hundreds of evaluations without a GPU", ladder[-1], None
