@@ -218,7 +218,7 @@ def _begin(job, client, run, checkpoint, worker):
         return error, None
     if not begun[2]:
         return begun, None
-    known = [fingerprint.fingerprint(m) if _ours(m) else None for m in begun[2]]
+    known = [fingerprint.fingerprint(m) if fingerprint.ours(m) else None for m in begun[2]]
     arguments = (run, job.ladder.index(checkpoint), begun[2], known)
     key = f"{paths.slug(checkpoint.revision)}-{uuid4().hex}"
     return begun, client.submit(cluster_worker.measured, *arguments, key=key, pure=False, workers=[worker])
@@ -237,7 +237,3 @@ def _gathered(client, task):
             if task.future.status == "error":  # the task's own
                 raise
             wait.goes_on(f"the tables from {task.worker}")
-
-
-def _ours(measure):
-    return (getattr(measure, "__module__", None) or "").startswith("nla.")
