@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 
+from nla.matrices.batched import Stacks
 from nla.matrices.families import KINDS
 from nla.matrices.layout import Layout, Norm
 from nla.matrices.matrix import Matrix
@@ -38,8 +39,7 @@ class Weights:
         large = source.too_large()
         with source.held(".json" if large else "") as folder:  # once open, the files may go
             self.tensors = ShardByShard(folder, source) if large else Tensors(folder, source.name)
-            self.config = read_config(folder)
-            self.layout = Layout(self.config, self.tensors)
+            self.layout = Layout(read_config(folder), self.tensors)
 
     def neighbour(self, which):
         """The `Weights` of the initial, previous or final checkpoint of the ladder; None before the first.
@@ -75,6 +75,11 @@ class Weights:
         self.tensors.__exit__()
 
     @property
+    def config(self):
+        """The checkpoint's config.json as an object."""
+        return self.layout.config
+
+    @property
     def layers(self):
         """Number of layers, from the config."""
         return self.layout.layers
@@ -95,6 +100,15 @@ class Weights:
         self._require(kind, layer)
         weight = self.layout.weight(kind, layer).to(self.device)
         return Matrix(kind, layer, self.checkpoint.step, weight, self.layout.heads.get(kind), self)
+
+    def matrix_at(self, which, kind, layer):
+        """The same of the initial, previous or final checkpoint of the ladder, or None; see `neighbour`."""
+        weights = self.neighbour(which)
+        return weights and weights.matrix(kind, layer)
+
+    def batch(self, tasks, room=None):
+        """From here on compute the spectra of the matrices `tasks`, [(kind, layer)], many at once; see `Stacks`."""
+        self.stacks = Stacks(self, tasks, room)
 
     def bias(self, kind, layer=-1):
         """What is added to the product with the matrix of this `kind`, float32 (out,), or None where nothing is."""

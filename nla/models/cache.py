@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from nla.models import hub_listing
 from nla.models.errors import Mismatch
 from nla.models.folder import digest, read_json
-from nla.models.retries import Wait, Waited, explained, locked, newest
+from nla.models.retries import Wait, Waited, explained, locked, newest, stats
 
 IDLE = 600  # seconds after which a checkpoint on this disk counts as left behind by whoever fetched it
 SILENCE = 30  # times HF_HUB_DOWNLOAD_TIMEOUT in which no byte comes: a download that stands still
@@ -188,13 +188,7 @@ def allowance():
 
 def used(ladder):
     """Bytes that the repositories of `ladder` take on this disk."""
-    sizes = {}
-    for parent in _repositories(ladder):
-        for place, _, names in os.walk(parent):
-            for name in names:
-                with suppress(OSError):  # evicted meanwhile
-                    stat = os.lstat(os.path.join(place, name))
-                    sizes[stat.st_ino] = stat.st_size  # links to one file count once
+    sizes = {stat.st_ino: stat.st_size for stat in stats(*_repositories(ladder))}  # links to one file count once
     return sum(sizes.values())
 
 

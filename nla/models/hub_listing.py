@@ -29,18 +29,10 @@ RECENT = 60  # seconds for which a tree that could not be had is not asked for a
 
 
 class Hub:
-    """The Hub as this process has it: where it is, where its files are kept, what came of asking it.
-
-    Parameters
-    ----------
-    address : str, optional
-        By default what the Hub's client takes.
-    cache : Path, optional
-        By default HF_HOME/nla, see `nla.models.cache`.
-    """
+    """The Hub as this process has it: where it is, where its files are kept, what came of asking it."""
 
     def __init__(self, address=None, cache=None):
-        self.address, self.cache = address, cache
+        self.address, self.cache = address, cache  # None: as its client has them, and HF_HOME/nla
         self.contact = Contact()
         self.refused = {}  # commit -> (when, why)
         self.ours = set()  # folders that this process used, and may evict

@@ -45,7 +45,8 @@ class Checkpoint:
 
     def fetch(self):
         """The folder with all its files on this disk, fetched from the Hub if need be."""
-        return self.source.fetch()
+        with self.source.held() as folder:
+            return folder
 
     @property
     def path(self):

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from filelock import FileLock, Timeout
 
@@ -34,10 +34,7 @@ class Waited(Unavailable):
 class Wait:
     """A wait for something that may never come: it says so now and then, and ends.
 
-    Parameters
-    ----------
-    most, setting : float and str, optional
-        Seconds without a sign of life after which it ends, and what sets them: `limit` and NLA_WAIT.
+    After `most` seconds without a sign of life, by default `limit`; `setting` is what sets them.
     """
 
     def __init__(self, most=None, setting="NLA_WAIT"):
@@ -94,17 +91,18 @@ def locked(path, what, seen=lambda: 0.0):
         lock.release()
 
 
+def stats(*places):
+    """What the system says of each file in these folders."""
+    for path in (
+        os.path.join(folder, name) for place in places for folder, _, names in os.walk(place) for name in names
+    ):
+        with suppress(OSError):  # gone meanwhile
+            yield os.lstat(path)
+
+
 def newest(*places):
     """When a file was last written in these folders; 0 if there is none."""
-    found = [0.0]
-    for place in places:
-        for folder, _, names in os.walk(place):
-            for name in names:
-                try:
-                    found.append(os.lstat(os.path.join(folder, name)).st_mtime)
-                except OSError:  # gone meanwhile
-                    continue
-    return max(found)
+    return max((stat.st_mtime for stat in stats(*places)), default=0.0)
 
 
 class Contact:

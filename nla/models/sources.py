@@ -25,6 +25,7 @@ class _Source:
 
     def __init__(self, checkpoint):
         self.checkpoint, self.folder = checkpoint, checkpoint.folder
+        self.repo, self.commit, self.hub = checkpoint.repo, checkpoint.commit, hub_listing.HUB
 
     def has_weights(self):
         """Whether there are weights at all: not a branch, or a folder, without them."""
@@ -38,11 +39,6 @@ class _Source:
     def content(self):
         """One short hash of the files of the weights: equal for checkpoints that are copies of one another."""
         return _short("".join(f.digest for f in self.weight_files()))
-
-    def fetch(self):
-        """Have all files on this disk; returns their folder."""
-        with self.held() as place:
-            return place
 
 
 class InFolder(_Source):
@@ -84,11 +80,6 @@ class OnHub(_Source):
     remote = True
     name = property(lambda self: f"{self.repo}@{self.checkpoint.revision}")
     identity = _Source.content
-
-    def __init__(self, checkpoint):
-        super().__init__(checkpoint)
-        self.hub = hub_listing.HUB
-        self.repo, self.commit = checkpoint.repo, checkpoint.commit
 
     def _weights(self, formats=FORMATS):
         """The `File`s that hold the weights, the index of shards first; one format only."""
