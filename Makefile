@@ -4,20 +4,24 @@ MODEL ?= demo
 STEPS ?= all
 PYTHON ?= python3
 COLAB_PYTHON ?= python3.13
-export NLA_BUILD ?= $(CURDIR)/build
+NLA_BUILD ?= $(CURDIR)/build
+export NLA_BUILD := $(NLA_BUILD)
 export NLA_PDF := $(PDF)
 export BENCH ?= small
 
-# Folders are made absolute, because notebooks run elsewhere, in a chain base>sft>dpo each; outputs go to a folder named
-# after MODEL.
-ifneq ($(words $(MODEL)),1)
-$(error MODEL must be one name or a folder without spaces, not '$(MODEL)')
+# What is asked may hold anything: it goes to programs through the environment, as it stands, and files are made of names
+# that nla/commands/targets.py makes of it. $(shell) has no environment of ours before make 4.4.
+ASKED := MODEL STEPS SCHEDULER WORKERS REPOSITORY
+$(foreach name,$(ASKED),$(eval override $(name) := $$(value $(name))))
+export $(ASKED)
+IN_SHELL = export $(foreach name,MODEL STEPS NLA_BUILD $(HUB),$(name)='$(subst ','\'',$(value $(name)))');
+HUB := $(foreach name,HF_ENDPOINT HF_HOME HF_HUB_CACHE HF_HUB_OFFLINE HF_TOKEN,$(if $(filter command,$(origin $(name))),$(name)))
+ON = --steps="$$STEPS" -- "$$MODEL"
+ifneq ($(words $(NLA_BUILD)),1)
+$(error nla: outputs go to a folder without spaces in its path, and NLA_BUILD is '$(NLA_BUILD)')
 endif
-empty :=
-LINKS := $(foreach link,$(subst >, ,$(MODEL)),$(if $(filter demo,$(link)),demo,$(if $(wildcard $(link)/.),$(abspath $(link)),$(link))))
-override MODEL := $(subst $(empty) $(empty),>,$(strip $(LINKS)))
-SLUG := $(shell $(PYTHON) '$(CURDIR)/nla/models/paths.py' '$(MODEL)')
-OUT := $(NLA_BUILD)/$(SLUG)
+NAMES := $(shell $(IN_SHELL) $(PYTHON) nla/commands/targets.py names "$$MODEL" "$$STEPS" 2>/dev/null)
+OUT := $(NLA_BUILD)/$(or $(word 1,$(NAMES)),none)
 
 # In Colab or an active environment that one is used; otherwise .venv is made here.
 ifneq ($(VIRTUAL_ENV)$(CONDA_PREFIX)$(COLAB_RELEASE_TAG),)
@@ -32,9 +36,7 @@ endif
 
 NOTEBOOKS := $(sort $(wildcard notebooks/[0-9][0-9]_*.ipynb))
 EXECUTED := $(NOTEBOOKS:notebooks/%=$(OUT)/%)
-SOURCES := $(wildcard nla/*.py nla/*/*.py nla/*/*/*.py)
-FILES := $(foreach link,$(LINKS),$(if $(filter demo demo-chain,$(link)),$(wildcard nla/demo/*/*),\
-	$(wildcard $(link)/step*/* $(link)/*.json $(link)/*.safetensors $(link)/*.bin)))
+SOURCES := $(wildcard nla/*.py nla/*/*.py nla/*/*/*.py nla/studies/*/*.json)
 QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=error TOKENIZERS_PARALLELISM=false \
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
@@ -71,50 +73,45 @@ $(NLA_BUILD)/.setup: pyproject.toml
 all: report ## run every notebook on MODEL: build/MODEL/, figures/MODEL/ and build/MODEL/report/index.html
 
 audit: | $(SETUP) ## list which revisions of MODEL are missing, stale, duplicate or mixed; fetches nothing
-	@$(PY) -m nla audit '$(MODEL)'
+	@$(PY) -m nla audit -- "$$MODEL"
 
 scan: $(OUT)/.scanned ## measure every checkpoint of MODEL in one pass, with a progress bar
 
 # What MODEL and STEPS are, said in one line before anything is written: an unknown name ends everything here.
-# Before version 4.4, make does not hand variables of its command line to $(shell).
-GIVEN := $(foreach v,HF_ENDPOINT HF_HOME HF_HUB_CACHE HF_HUB_OFFLINE HF_TOKEN,$(if $(filter command,$(origin $v)),$v='$($v)'))
-$(OUT)/.steps-$(STEPS): | $(SETUP)
-	$(eval SAID := $(shell $(GIVEN) $(PY) -m nla check '$(MODEL)' --steps '$(STEPS)' 2>&1))
-	$(if $(findstring nla:,$(SAID)),$(error $(SAID)),$(info $(SAID)))
-	@mkdir -p $(@D) && rm -f $(@D)/.steps-* && touch '$@'
+SCANNED_STEPS := $(OUT)/.steps-$(word 2,$(NAMES))
+$(SCANNED_STEPS): | $(SETUP)
+	$(eval SAID := $$(shell $$(IN_SHELL) $(PY) -m nla check $$(ON) 2>&1))
+	$(if $(filter-out 0,$(.SHELLSTATUS)),$(error $(SAID)),$(info $(SAID)))
 
 # SCHEDULER=tcp://host:8786 lets a Dask cluster measure, WORKERS=n so many processes on this machine.
-CLUSTER := $(if $(SCHEDULER),--scheduler '$(SCHEDULER)') $(if $(WORKERS),--workers '$(WORKERS)')
+CLUSTER := $(if $(SCHEDULER),--scheduler="$$SCHEDULER") $(if $(WORKERS),--workers="$$WORKERS")
 
 # Exit status 3: some checkpoints could not be had, and are named; the rest goes on, and the next run asks for them again.
-$(OUT)/.scanned: $(SOURCES) $(FILES) | $(SETUP)
-	@$(PY) -m nla scan '$(MODEL)' --steps '$(STEPS)' $(CLUSTER) && touch $@ || { [ $$? -eq 3 ] && touch -t 200001010000 $@; }
-
-$(OUT)/.scanned: $(OUT)/.steps-$(STEPS)
+$(OUT)/.scanned: $(SOURCES) $(SCANNED_STEPS) $(word 3,$(NAMES)) | $(SETUP)
+	@$(PY) -m nla scan $(CLUSTER) $(ON) || [ $$? -eq 3 ]
 
 # PDF=1 executes once more what was executed without it.
 $(OUT)/.pdf: | $(SETUP)
 	@mkdir -p $(@D) && touch $@
 
 $(OUT)/%.ipynb: notebooks/%.ipynb $(OUT)/.scanned $(if $(PDF),$(OUT)/.pdf)
-	@$(QUIET) $(PY) -m nla execute '$(MODEL)' $< --steps '$(STEPS)'
+	@$(QUIET) $(PY) -m nla execute $(ON) $<
 
 # As many notebooks side by side as there are cores and as memory holds, or as -j says. One that stops says why in three
 # lines, the others go on, the report is made of those, and make ends in failure.
-JOBS = $(patsubst -j%,--jobs %,$(filter-out -j,$(filter -j%,$(MAKEFLAGS))))
+JOBS = $(patsubst -j%,--jobs %,$(filter-out -j,$(filter -j%,$(MFLAGS))))
 $(OUT)/.executed: $(NOTEBOOKS) $(OUT)/.scanned $(if $(PDF),$(OUT)/.pdf) $(if $(filter-out $(wildcard $(EXECUTED)),$(EXECUTED)),again)
-	@$(QUIET) $(PY) -m nla series '$(MODEL)' --steps '$(STEPS)' $(JOBS); status=$$?; $(if $(PDF),,rm -f $(OUT)/.pdf;) \
-		[ $$status -eq 0 ] && touch $@ || { $(QUIET) $(PY) -m nla report '$(MODEL)'; exit $$status; }
+	@$(QUIET) $(PY) -m nla series $(JOBS) $(ON)
 
 .PHONY: again
 
 report: $(OUT)/report/index.html ## the executed notebooks of MODEL as HTML, with an index page
 
 $(OUT)/report/index.html: $(OUT)/.executed
-	@$(QUIET) $(PY) -m nla report '$(MODEL)'
+	@$(QUIET) $(PY) -m nla report -- "$$MODEL"
 
 tables: $(OUT)/.scanned ## write every number of MODEL to build/MODEL/tables/: scalars.csv, scalars.parquet, dictionary.csv
-	@$(PY) -m nla tables '$(MODEL)' --steps '$(STEPS)'
+	@$(PY) -m nla tables $(ON)
 
 gallery: report ## all figures of MODEL on one page
 	@echo '$(OUT)/report/gallery.html'
@@ -150,9 +147,10 @@ floors-check: ## the same with the oldest version of every package that pyprojec
 bench: | $(SETUP) ## speed and memory beside other ways to the same numbers (BENCH=small|full, ONLY="limit seed")
 	@$(PY) -m tests.bench $(ONLY)
 
-lint: | $(SETUP) ## ruff, code and notebooks
+lint: | $(SETUP) ## ruff over code and notebooks, and what the rooms of nla/ may import
 	$(BIN)ruff check .
 	$(BIN)ruff format --check .
+	$(BIN)lint-imports --no-cache
 
 demo: | $(SETUP) ## train the embedded model and its stages again (about half an hour on 4 cores)
 	$(PY) -m nla.demo.train
@@ -162,10 +160,7 @@ lab: | $(SETUP) ## open the notebooks in JupyterLab
 	$(BIN)jupyter lab notebooks
 
 address: ## write the repository's address everywhere: make address REPOSITORY=you/nla
-	@test -n '$(REPOSITORY)' || { echo "make address REPOSITORY=you/nla"; exit 2; }
-	@old=$$(sed -n 's#^Repository = "https://github.com/\([^"]*\)".*#\1#p' pyproject.toml) && \
-		sed -i.old "s#$$old#$(REPOSITORY)#g" pyproject.toml README.md CITATION.cff $(NOTEBOOKS) && \
-		rm -f pyproject.toml.old README.md.old CITATION.cff.old notebooks/*.old
+	@$(PYTHON) nla/commands/targets.py address "$$REPOSITORY"
 
 clean: ## remove build/ of MODEL
-	rm -rf '$(OUT)' '$(NLA_BUILD)/check'
+	@$(PYTHON) nla/commands/targets.py clean "$$MODEL"

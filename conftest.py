@@ -35,5 +35,11 @@ def pytest_xdist_auto_num_workers():
 
 
 def pytest_collection_modifyitems(items):
-    """The whole series and the notebooks come first, so that none of these long files is alone at the end."""
+    """The whole series and the notebooks come first, so that none of these long files is alone at the end.
+
+    A cell that scans may have to wait until the same checkpoints are measured for another notebook.
+    """
+    for item in items:
+        if item.path.suffix == ".ipynb":
+            item.add_marker(pytest.mark.timeout(1200))
     items.sort(key=lambda item: (item.path.stem != "test_whole_series", item.path.suffix != ".ipynb"))

@@ -48,28 +48,23 @@ def hub(tmp_path, monkeypatch):
     from huggingface_hub import constants, file_download
     from huggingface_hub.utils import _http
 
-    from nla.models import cache, hub_listing, retries
+    from nla.models import hub_listing, retries
     from tests.hub_server import HubServer
 
-    class Hasty:  # the client's own waiting; ours is patience.DELAYS
+    class Hasty:  # the client's own waiting; ours is retries.DELAYS
         def __getattr__(self, name):
             return (lambda seconds: time.sleep(seconds / 100)) if name == "sleep" else getattr(time, name)
 
     monkeypatch.setattr(file_download, "time", Hasty())
     monkeypatch.setattr(_http, "time", Hasty())
     monkeypatch.setattr(retries, "time", Hasty())
-    monkeypatch.setattr(retries, "_contact", {"made": False, "lost": False})
-    monkeypatch.setattr(cache, "_ours", set())
-    monkeypatch.setattr(hub_listing, "_refused", {})
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hf" / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_DOWNLOAD_TIMEOUT", 1)
     monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 4096)
     with HubServer() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.endpoint)
-        template = constants.HUGGINGFACE_CO_URL_TEMPLATE.replace(constants.ENDPOINT, server.endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "ENDPOINT", server.endpoint)
+        monkeypatch.setattr(hub_listing, "HUB", hub_listing.Hub(server.endpoint, tmp_path / "hf" / "nla"))
         yield server
 
 

@@ -4,5 +4,5 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["audit", "execute", "forks", "main", "notebook", "report", "series", "tables"],
+    submodules=["audit", "execute", "forks", "main", "notebook", "report", "series", "tables", "targets"],
 )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pandas as pd
 
 from nla import models
-from nla.models import CheckpointError, hub_listing, identity, published
+from nla.models import CheckpointError, hub_listing, published, sources
 from nla.models.errors import Unavailable
 from nla.models.folder import FORMATS
 from nla.scanning import store
@@ -34,7 +34,7 @@ def audit(model):
         same for the .bin files, where safetensors are there and are what is read. ``bytes`` of the weights.
     """
     ladder = models.checkpoints(model)
-    for error in hub_listing.trees(ladder).values():
+    for error in sources.list_all(ladder).values():
         if isinstance(error, Unavailable):
             raise error
     main = _main(ladder)
@@ -57,9 +57,10 @@ def _main(ladder):
     if len(repos) > 1 or repos == {None} or any(c.revision == "main" for c in ladder):
         return []
     repo = ladder[0].repo
-    commit = hub_listing.revisions(repo).get("main")
-    main = commit and replace(ladder[0], revision="main", commit=commit, folder=hub_listing.folder(repo, commit))
-    return [main] if main and identity.has_weights(main) else []
+    hub = hub_listing.HUB
+    commit = hub.revisions(repo).get("main")
+    main = commit and replace(ladder[0], revision="main", commit=commit, folder=hub.folder(repo, commit))
+    return [main] if main and main.source.has_weights() else []
 
 
 def _entries(model, ladder):
@@ -67,7 +68,7 @@ def _entries(model, ladder):
     known = {}
     for c in ladder:
         try:
-            notes = store.notes(models.slug(model), models.slug(c.revision), identity.identity(c))
+            notes = store.notes(models.slug(model), models.slug(c.revision), c.source.identity())
         except CheckpointError:
             continue
         known[c] = next((n["entries"] for n in notes if "entries" in n), None)
@@ -79,7 +80,7 @@ def _classify(ladder, main, formats, entries):
     files = {}
     for c in [*ladder, *main]:
         try:
-            files[c] = identity.weights_of(c, formats)
+            files[c] = c.source.weight_files(formats)
         except Unavailable:
             raise
         except CheckpointError:

@@ -1,8 +1,16 @@
 """What the Makefile calls: python -m nla check | audit | scan | execute | report … MODEL. Errors are one line."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
+
+from nla.commands import targets
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"nla: {message}; {self.prog} --help says what can be asked\n")
 
 
 def check(options):
@@ -33,6 +41,7 @@ def scan(options):
     every = [getattr(measures, name) for name in measures.__all__]
     summary = scan(options.model, every, options.steps, scheduler=options.scheduler or options.workers).attrs["summary"]
     print(", ".join(f"{len(v) if isinstance(v, dict) else v} {k}" for k, v in summary.items()))
+    targets.scanned(options.model, options.steps, whole=not summary["failed"])
     return 3 if summary["failed"] else 0
 
 
@@ -58,14 +67,20 @@ def execute(options):
 
 
 def series(options):
-    """Run all notebooks on MODEL that are not up to date, side by side."""
+    """Run all notebooks on MODEL that are not up to date, side by side; if one stops, report on the others."""
     import signal
 
     from nla.commands.series import series
+    from nla.models.paths import build, slug
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as an interrupt: what runs is ended
     stopped = series(options.model, options.steps, options.jobs)
-    return f"nla: stopped: {' '.join(stopped)}; run again, and the others are not run anew" if stopped else 0
+    if not os.environ.get("NLA_PDF"):
+        (build(slug(options.model)) / ".pdf").unlink(missing_ok=True)
+    if not stopped:
+        return (build(slug(options.model)) / ".executed").touch()
+    report(options)
+    return f"nla: stopped: {' '.join(stopped)}; run again, and the others are not run anew"
 
 
 def new(options):
@@ -87,7 +102,7 @@ def relink(_):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="python -m nla", description=__doc__)
+    parser = Parser(prog="python -m nla", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (check, audit, scan, series, execute, tables, report):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
@@ -108,6 +123,8 @@ def main():
     sub.set_defaults(run=new)
     commands.add_parser("relink", help=relink.__doc__, description=relink.__doc__).set_defaults(run=relink)
     options = parser.parse_args()
+    if "model" in options:
+        options.model = targets.absolute(options.model)
     try:
         return options.run(options)
     except (ValueError, OSError, ModuleNotFoundError) as error:

@@ -20,13 +20,11 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 def together(model):
     """How many notebooks run side by side: as many as there are cores and as find room in the memory, at least one."""
     from nla import models
-    from nla.models import folder, identity
     from nla.numerics import threads
 
     last = models.checkpoints(model)[-1]
     try:
-        paths = [] if last.repo else folder.weight_files(last.folder)
-        size = sum(p.stat().st_size for p in paths) or sum(f.size for f in identity.weight_files(last))
+        size = last.source.size()
         free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (OSError, ValueError):  # the scan says what is wrong with a checkpoint; no such number on this system
         return 1
@@ -52,7 +50,7 @@ def series(model, steps="all", jobs=None):
         while waiting or running:
             while waiting and len(running) < jobs:
                 path = waiting.pop(0)
-                command = [forks.python(), "-m", "nla", "execute", model, str(path), "--steps", steps]
+                command = [forks.python(), "-m", "nla", "execute", "--steps", steps, "--", model, str(path)]
                 process = subprocess.Popen(command, env=os.environ | threads, start_new_session=True)
                 running[process] = path, time.monotonic()
             time.sleep(0.1)

@@ -3,6 +3,7 @@
 from collections import namedtuple
 from dataclasses import dataclass, replace
 
+# In this order tables are sorted and, in studies.spectrum_rank, seeds made: a kind in between would change its numbers.
 KINDS = ("query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h", "embed_in", "gate", "embed_out")
 EMBEDDINGS = ("embed_in", "embed_out")
 HEADED = ("query", "key", "value", "dense")
@@ -27,68 +28,35 @@ Before = namedtuple("Before", "name first", defaults=(None,))  # norm of the lay
 
 @dataclass(frozen=True)
 class Part:
-    """The module that holds a kind, where it is not simply a Linear of that kind alone.
-
-    Parameters
-    ----------
-    module : str
-    shared : tuple of str
-        The kinds stacked in it along its outputs, in order; within each head in turn if `per_head`.
-    per_head : bool
-    transposed : bool
-        Stored (in, out), as GPT-2's Conv1D is.
-    also : tuple of str
-        Other names that the module goes by.
-    """
+    """The module that holds a kind, where it is not simply a Linear of that kind alone."""
 
     module: str
-    shared: tuple = ()
+    shared: tuple = ()  # the kinds stacked in it along its outputs, in order; within each head in turn if `per_head`
     per_head: bool = False
-    transposed: bool = False
-    also: tuple = ()
+    transposed: bool = False  # stored (in, out), as GPT-2's Conv1D is
+    also: tuple = ()  # other names that the module goes by
 
 
 @dataclass(frozen=True)
 class Family:
-    """One row of the table.
+    """One row of the table."""
 
-    Parameters
-    ----------
-    prefixes : tuple of str
-        What may stand before every name in the file, in the order in which it is looked for.
-    layer : str
-        What stands before the names within layer ``{}``.
-    parts : dict
-        Kind -> module or `Part`. The embeddings' stand outside the layers, with or without the prefix.
-    norms : dict
-        "attention", "mlp", "head" -> the norm whose output that reads; no entry where it reads something else.
-    post_norms : dict, optional
-        The same where config.json says ``do_layer_norm_before: false``.
-    centred : bool
-        LayerNorm removes the mean; RMSNorm (False) does not.
-    learned : bool
-        The norms have parameters.
-    offset : int
-        What the model adds to the gain in the file.
-    tied : bool
-        One matrix serves as both embeddings unless config.json says otherwise.
-    grouped : bool
-        config.json may give a number of key-value heads, and the size of a head.
-    inner : (str, int or None)
-        What config.json calls the width of the MLP, and the multiple of hidden that it is where that is silent.
-    """
-
-    prefixes: tuple
-    layer: str
-    parts: dict
-    norms: dict
-    post_norms: dict | None = None
-    centred: bool = True
-    learned: bool = True
-    offset: int = 0
-    tied: bool = False
-    grouped: bool = False
-    inner: tuple = ("intermediate_size", None)
+    prefixes: tuple  # what may stand before every name in the file, in the order in which it is looked for
+    layer: str  # what stands before the names within layer {}
+    parts: dict  # kind -> module or `Part`; the embeddings' stand outside the layers, with or without the prefix
+    norms: (
+        dict  # "attention", "mlp", "head" -> the norm whose output that reads; no entry where it reads something else
+    )
+    post_norms: dict | None = None  # the same where config.json says do_layer_norm_before: false
+    centred: bool = True  # LayerNorm removes the mean; RMSNorm (False) does not
+    learned: bool = True  # the norms have parameters
+    offset: int = 0  # what the model adds to the gain in the file
+    tied: bool = False  # one matrix serves as both embeddings unless config.json says otherwise
+    grouped: bool = False  # config.json may give a number of key-value heads, and the size of a head
+    inner: tuple = (
+        "intermediate_size",
+        None,
+    )  # what config.json calls the MLP's width; the multiple of hidden it is else
 
 
 GPT_NEOX = Family(

@@ -12,14 +12,9 @@ Norm = namedtuple("Norm", "gain bias centred")  # float32 (d_model,) each; centr
 
 
 class Layout:
-    """What one checkpoint holds, by kind and layer.
+    """What one checkpoint holds, by kind and layer: of its config.json, an object, and its `Tensors`.
 
-    Parameters
-    ----------
-    config : object
-        The checkpoint's config.json.
-    tensors : nla.matrices.tensors.Tensors
-        Not asked for names or tensors before a kind is.
+    These are not asked for names or tensors before a kind is.
     """
 
     def __init__(self, config, tensors):

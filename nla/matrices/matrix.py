@@ -84,7 +84,7 @@ class Matrix:
     @once
     def singular_values(self):
         """Singular values, descending, float64 NumPy array (r,)."""
-        stacks = getattr(self._weights, "stacks", None)  # on an accelerator, of many matrices at once
+        stacks = self._weights and self._weights.stacks  # on an accelerator, of many matrices at once
         found = stacks and stacks.singular_values(self.kind, self.layer)
         return spectra.singular_values(self.gram) if found is None else found
 
@@ -106,36 +106,31 @@ class Matrix:
     @once
     def initial(self):
         """The same matrix at the model's first checkpoint, or None outside a ladder."""
-        return self._elsewhere("initial")
+        return self._weights and self._weights.matrix_at("initial", self.kind, self.layer)
 
     @once
     def previous(self):
         """The same matrix at the checkpoint before this one; None at the first."""
-        return self._elsewhere("previous")
+        return self._weights and self._weights.matrix_at("previous", self.kind, self.layer)
 
     @once
     def final(self):
         """The same matrix at the model's last checkpoint, or None outside a ladder."""
-        return self._elsewhere("final")
+        return self._weights and self._weights.matrix_at("final", self.kind, self.layer)
 
-    def _elsewhere(self, which):
-        weights = self._weights and self._weights.neighbour(which)
-        return weights and weights.matrix(self.kind, self.layer)
+    def at(self, which, same_shape=False):
+        """The same matrix at the ``initial``, ``previous`` or ``final`` checkpoint; None if missing, damaged or NaN.
 
-    def comparable(self, which):
-        """The same matrix at the ``initial``, ``previous`` or ``final`` checkpoint; None if missing, damaged or NaN."""
+        With `same_shape` also None where the shape is another: a vocabulary may have been resized.
+        """
         try:
             other = getattr(self, which)
         except Unavailable:  # not now, but perhaps the next time: what NaN in a table would hide
             raise
         except CheckpointError:  # the row of that checkpoint says so; this one must not be lost with it
             return None
-        return other if other is not None and other.finite else None
-
-    def alike(self, which):
-        """What `comparable` gives, but None also where the shape is another: a vocabulary may have been resized."""
-        other = self.comparable(which)
-        return other if other is not None and other.shape == self.shape else None
+        fits = other is not None and other.finite and (other.shape == self.shape or not same_shape)
+        return other if fits else None
 
     def remember(self, compute):
         """compute(self), a small thing, kept while this checkpoint is open: in a scan the first and last always are."""
@@ -161,6 +156,11 @@ class Matrix:
     def norm(self):
         """The LayerNorm or RMSNorm whose output this matrix reads, as `Norm`; None where it reads something else."""
         return self._weights and self._weights.norm(self.kind, self.layer)
+
+    @property
+    def config(self):
+        """The checkpoint's config.json as an object, or None outside a checkpoint."""
+        return self._weights and self._weights.config
 
     def sibling(self, kind):
         """The matrix of another `kind` in the same layer and checkpoint."""

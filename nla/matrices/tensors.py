@@ -11,47 +11,21 @@ from nla.models.folder import FORMATS, shard_of, weight_files
 
 
 class Tensors:
-    """A read-only mapping from tensor name to tensor, over all files of one checkpoint; a context manager.
+    """A read-only mapping from tensor name to tensor, over all files in a folder; a context manager.
 
     Only headers are read on opening. Pickled files are read with ``weights_only=True`` and mapped into memory;
-    nothing in them is executed.
-
-    Parameters
-    ----------
-    folder : path
-    name : str, optional
-        What messages call it.
-    shard : function, optional
-        Given the name of a shard, a context manager with its path. With it the files are opened one at a time, each
-        when a tensor in it is asked for; only the index need be in `folder` before.
+    nothing in them is executed. `name` is what messages call the folder.
     """
 
-    def __init__(self, folder, name=None, shard=None):
-        self.folder, self._shard = name or Path(folder), shard
+    def __init__(self, folder, name=None):
+        self.folder = name or Path(folder)
         self._read = {}  # name -> function that returns the tensor
-        self._places, self._present, self._turn = {}, (None, {}), threading.Lock()
-        if shard:
-            index = next(Path(folder) / index for _, index in FORMATS if (Path(folder) / index).is_file())
-            self._places = shard_of(index)
-            self._read = {name: lambda name=name: self._one_by_one(name) for name in self._places}
-            return
         for path in weight_files(folder):
             self._read.update(_open(path))
 
-    def _one_by_one(self, name):
-        place = self._places[name]
-        with self._turn:
-            if self._present[0] != place:
-                self._present = (None, {})  # closed before the next one comes
-                with self._shard(place) as path:
-                    self._present = (place, _open(path))
-            if name not in self._present[1]:
-                raise CheckpointError(f"{self.folder}: the tensor {name} is missing")
-            return self._present[1][name]().clone()  # its file may go
-
     def place(self, name):
-        """The shard that holds a tensor, where they are opened one at a time; else nothing."""
-        return self._places.get(name, "")
+        """The file that holds a tensor, where they are opened one at a time; else nothing."""
+        return ""
 
     def __contains__(self, name):
         return name in self._read
@@ -69,6 +43,36 @@ class Tensors:
 
     def __enter__(self):
         return self
+
+    def __exit__(self, *_):
+        self._read = {}
+
+
+class ShardByShard(Tensors):
+    """The same of a checkpoint `too_large` to be on this disk at once: of its shards one is, and open.
+
+    It comes when a tensor in it is asked for. Only the index need be in `folder` before.
+    """
+
+    def __init__(self, folder, source):
+        self.folder, self._shard = source.name, source.shard
+        index = next(Path(folder) / index for _, index in FORMATS if (Path(folder) / index).is_file())
+        self._places, self._present, self._turn = shard_of(index), (None, {}), threading.Lock()
+        self._read = {name: lambda name=name: self._from_shard(name) for name in self._places}
+
+    def place(self, name):
+        return self._places.get(name, "")
+
+    def _from_shard(self, name):
+        place = self._places[name]
+        with self._turn:
+            if self._present[0] != place:
+                self._present = (None, {})  # closed before the next one comes
+                with self._shard(place) as path:
+                    self._present = (place, _open(path))
+            if name not in self._present[1]:
+                raise CheckpointError(f"{self.folder}: the tensor {name} is missing")
+            return self._present[1][name]().clone()  # its file may go
 
     def __exit__(self, *_):
         self._read, self._present = {}, (None, {})

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 
 import torch
 
+from nla.matrices.batched import Stacks
 from nla.matrices.families import KINDS
 from nla.matrices.layout import Layout, Norm
 from nla.matrices.matrix import Matrix
-from nla.matrices.tensors import Tensors
+from nla.matrices.tensors import ShardByShard, Tensors
 from nla.models import cache, errors
 from nla.models.errors import CheckpointError, Unavailable
 from nla.models.folder import read_config
@@ -34,12 +35,11 @@ class Weights:
         self.checkpoint, self.ladder, self.device = checkpoint, ladder or [checkpoint], device
         self.memo, self.stacks = {}, None  # what Matrix.remember keeps; spectra of many matrices at once
         self.shared, self.asked = {} if shared is None else shared, set()
-        small, shard = cache.one_by_one(checkpoint)
-        with cache.held(checkpoint, small) as folder:  # once open, the files may go
-            name = f"{checkpoint.repo}@{checkpoint.revision}" if checkpoint.repo else folder
-            self.tensors = Tensors(folder, name, shard)
-            self.config = read_config(folder)
-            self.layout = Layout(self.config, self.tensors)
+        source = checkpoint.source
+        large = source.too_large()
+        with source.held(".json" if large else "") as folder:  # once open, the files may go
+            self.tensors = ShardByShard(folder, source) if large else Tensors(folder, source.name)
+            self.layout = Layout(read_config(folder), self.tensors)
 
     def neighbour(self, which):
         """The `Weights` of the initial, previous or final checkpoint of the ladder; None before the first.
@@ -75,6 +75,11 @@ class Weights:
         self.tensors.__exit__()
 
     @property
+    def config(self):
+        """The checkpoint's config.json as an object."""
+        return self.layout.config
+
+    @property
     def layers(self):
         """Number of layers, from the config."""
         return self.layout.layers
@@ -95,6 +100,15 @@ class Weights:
         self._require(kind, layer)
         weight = self.layout.weight(kind, layer).to(self.device)
         return Matrix(kind, layer, self.checkpoint.step, weight, self.layout.heads.get(kind), self)
+
+    def matrix_at(self, which, kind, layer):
+        """The same of the initial, previous or final checkpoint of the ladder, or None; see `neighbour`."""
+        weights = self.neighbour(which)
+        return weights and weights.matrix(kind, layer)
+
+    def batch(self, tasks, room=None):
+        """From here on compute the spectra of the matrices `tasks`, [(kind, layer)], many at once; see `Stacks`."""
+        self.stacks = Stacks(self, tasks, room)
 
     def bias(self, kind, layer=-1):
         """What is added to the product with the matrix of this `kind`, float32 (out,), or None where nothing is."""

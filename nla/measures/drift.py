@@ -33,7 +33,7 @@ def drift(matrix):
         ``rand_distance``, ``rand_distance_random``: see `rand_distance` and `random_rand_distance`.
         Of embed_in ``decay_rows``, ``decay_measured``: number and decay of its rows that only decayed (`decayed_rows`).
     """
-    first, before = matrix.alike("initial"), matrix.alike("previous")
+    first, before = matrix.at("initial", same_shape=True), matrix.at("previous", same_shape=True)
     since, update = compare(matrix, first), compare(matrix, before)
     own, rounded_first = _rounding(matrix), first.remember(_rounding) if first else np.nan
     s, s_0 = matrix.singular_values, first.remember(_spectrum) if first else np.full(1, np.nan)

@@ -53,7 +53,7 @@ def norms(matrix):
         "spectral": float(singular_values[0]),
         "nuclear": float(singular_values.sum()),
     }
-    first = matrix.comparable("initial")
+    first = matrix.at("initial")
     initial = lp_norm(first, 2) if first else frobenius
     expected = random_norms(m, n, rms) | {"frobenius": initial}
     with np.errstate(divide="ignore", invalid="ignore"):

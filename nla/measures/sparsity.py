@@ -41,7 +41,7 @@ def sparsity(matrix):
     """
     values, counts = matrix.histogram
     total, rms = counts.sum(), _rms(values, counts)
-    first = matrix.alike("initial")
+    first = matrix.at("initial", same_shape=True)
     initial = _rms(*first.histogram) if first else np.nan
     magnitudes, folded = fold(values, counts)
     shapes = {"weibull": weibull(magnitudes, folded), "weibull_plot": weibull_plot(magnitudes, folded)}
@@ -90,7 +90,7 @@ def departure(matrix, axis=1):
 
     1 - cos^2 is accurate to 1e-8, so that the sine of a row that only shrank is at the rounding of the file.
     """
-    now, then = matrix.values, matrix.alike("initial").values
+    now, then = matrix.values, matrix.at("initial", same_shape=True).values
     inner, square, initial = ((a * b).sum(axis, dtype=float) for a, b in ((now, then), (now, now), (then, then)))
     sine = (1 - inner**2 / (square * initial)).clamp(min=0).sqrt()
     return sine.cpu().numpy(), (square / initial).sqrt().cpu().numpy()
@@ -154,7 +154,7 @@ def _rows_and_columns(matrix):
             f"dead_{name}s": int((norms < 0.1 * np.median(norms)).sum()),
             f"untouched_{name}s": np.nan,
         }
-        if matrix.alike("initial"):
+        if matrix.at("initial", same_shape=True):
             sine, ratio = departure(matrix, axis)
             found[f"untouched_{name}s"] = int((sine < tolerance).sum())
             if name == "row" and found["untouched_rows"]:

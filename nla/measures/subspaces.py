@@ -34,7 +34,7 @@ def subspaces(matrix):
     ----------
     Bjorck & Golub 1973 (doi:10.1090/S0025-5718-1973-0348991-3) for principal angles.
     """
-    first, final = matrix.alike("initial"), matrix.alike("final")
+    first, final = matrix.at("initial", same_shape=True), matrix.at("final", same_shape=True)
     own, start = _bases(matrix.values, *_leading(matrix)), _bases_of(first)
     found = {"subspace_k": dimensions(*matrix.shape)}
     for end, other in (("first", start), ("final", _bases_of(final))):

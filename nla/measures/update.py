@@ -32,7 +32,7 @@ def update(matrix):
         singular vectors of the two updates, over its random value, k/m (k/n).
         NaN where there is no update before, and where D is zero.
     """
-    before = matrix.comparable("previous")
+    before = matrix.at("previous")
     if before is None:
         return {}
     D = _change(matrix, before)
@@ -113,7 +113,7 @@ def _places(W, D):
 def _beside_last(D, before):
     """Cosine, and overlap of leading directions, with the update before this one."""
     names = ("delta_cosine", "delta_overlap_in", "delta_overlap_out")
-    earlier = before.comparable("previous")
+    earlier = before.at("previous")
     if earlier is None:
         return dict.fromkeys(names, np.nan)
     last = _change(before, earlier)

@@ -125,7 +125,7 @@ def _origins(matrix):
 
 
 def _kept(matrix):
-    first, r = matrix.alike("initial"), min(matrix.shape)
+    first, r = matrix.at("initial", same_shape=True), min(matrix.shape)
     found = {
         "kept": np.full(1, np.nan),
         "kept_noise": np.full(1, np.nan),

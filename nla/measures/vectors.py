@@ -24,7 +24,7 @@ def vectors(matrix):
         Query, key and value read one norm, so that its numbers stand in the rows of all three.
     """
     parts = _parts(matrix)
-    others = {"drift": _parts(matrix.comparable("initial")), "update": _parts(matrix.comparable("previous"))}
+    others = {"drift": _parts(matrix.at("initial")), "update": _parts(matrix.at("previous"))}
     found = {}
     for name, v in parts.items():
         sizes = {
@@ -51,7 +51,7 @@ def vectors(matrix):
 
 def rotary_dimensions(matrix):
     """How many dimensions of each head of a query or key rotary embeddings turn, the first; None where not said."""
-    config = matrix._weights and matrix._weights.config
+    config = matrix.config
     given = dict(getattr(config, "rope_parameters", None) or {}).get("partial_rotary_factor")
     factor = getattr(config, "rotary_pct", getattr(config, "partial_rotary_factor", None)) if given is None else given
     if matrix.kind not in ("query", "key") or not factor:

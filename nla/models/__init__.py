@@ -10,12 +10,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "errors",
         "folder",
         "hub_listing",
-        "identity",
         "ladder",
         "paths",
         "published",
         "recipes",
         "retries",
+        "sources",
     ],
     submod_attrs={
         "errors": ["CheckpointError", "unknown"],

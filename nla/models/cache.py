@@ -20,68 +20,33 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from nla.models.errors import CheckpointError, Mismatch
-from nla.models.folder import read_json
-from nla.models.hub_listing import ask, endpoint, tree
-from nla.models.identity import digest, weight_files
-from nla.models.retries import Wait, Waited, explain, locked, lost, newest, patiently
+from nla.models import hub_listing
+from nla.models.errors import Mismatch
+from nla.models.folder import digest, read_json
+from nla.models.retries import Wait, Waited, explained, locked, newest, stats
 
 IDLE = 600  # seconds after which a checkpoint on this disk counts as left behind by whoever fetched it
 SILENCE = 30  # times HF_HUB_DOWNLOAD_TIMEOUT in which no byte comes: a download that stands still
 COMMIT = "[0-9a-f]" * 40
-_ours = set()  # folders that this process used, and may evict
 
 
 @contextmanager
-def held(checkpoint, wanted=None):
-    """The folder with the files of `checkpoint`, fetched if need be; nobody evicts it before the end of the block.
+def held(source, wanted):
+    """A block in which nobody evicts the folder of `source`, an `OnHub`.
 
-    `wanted` restricts the files to those of these names. Files that were opened stay readable after the block.
-    Messages about the folder name the revision instead.
+    First the `File`s are fetched that `wanted()` tells as soon as nobody else fetches any.
     """
-    if checkpoint.repo is None:
-        yield checkpoint.folder
-        return
-    place = checkpoint.folder
+    place = source.folder
     place.parent.mkdir(parents=True, exist_ok=True)
-    what = f"another process that fetches or reads {checkpoint.repo}@{checkpoint.revision}"
+    what = f"another process that fetches or reads {source.name}"
     with locked(_lock(place), what, lambda: newest(place, place.with_suffix(".partial"))):
-        _fetch(checkpoint, [f for f in to_fetch(checkpoint) if wanted is None or f.name in wanted])
-        try:
-            yield place
-        except CheckpointError as error:
-            name = f"{checkpoint.repo}@{checkpoint.revision}"
-            raise CheckpointError(str(error).replace(str(place), name)) from None
-
-
-def fetch(checkpoint):
-    """Have the files of `checkpoint` on this disk; returns their folder."""
-    with held(checkpoint) as place:
-        return place
-
-
-def one_by_one(checkpoint):
-    """Where a checkpoint is larger than the disk allowed and in shards: (the other files, `held` for one shard).
-
-    A shard loses its name as soon as it was opened, so that closing it frees the disk.
-    """
-    room = checkpoint.repo and allowance()
-    large = weight_files(checkpoint) if room else []
-    if sum(f.size for f in large) <= (room or 0) or len(large) < 3:  # an index and two shards
-        return None, None
-
-    @contextmanager
-    def shard(name):
-        with held(checkpoint, wanted={name}) as place:
-            yield place / name
-            (place / name).unlink()
-
-    return {"config.json", large[0].name}, shard
+        _fetch(source, wanted())
+        yield
 
 
 def ahead(checkpoint):
     """Start to fetch `checkpoint` in the background; the Future tells when it is there, or why not."""
-    return _begun(lambda: fetch(checkpoint))
+    return _begun(checkpoint.fetch)
 
 
 def _begun(call):
@@ -98,37 +63,23 @@ def _begun(call):
     return future
 
 
-def files(checkpoint):
-    """The files a checkpoint on the Hub is read from: config.json, then the weights."""
-    return [f for f in tree(checkpoint) if f.name == "config.json"] + weight_files(checkpoint)
-
-
-def to_fetch(checkpoint):
-    """Those of its `files` that are not on this disk; none for a folder."""
-    return [f for f in files(checkpoint) if not _whole(checkpoint.folder / f.name, f)] if checkpoint.repo else []
-
-
-def _whole(path, file):
-    return path.is_file() and path.stat().st_size == file.size
-
-
-def _fetch(checkpoint, wanted):
-    place, partial = checkpoint.folder, checkpoint.folder.with_suffix(".partial")
-    name = f"{checkpoint.repo}@{checkpoint.revision}"
+def _fetch(source, wanted):
+    place, partial, name = source.folder, source.folder.with_suffix(".partial"), source.name
+    hub, contact = source.hub, source.hub.contact
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed, or it would hold the lock
     if wanted:
         place.mkdir(parents=True, exist_ok=True)
         own = partial / uuid4().hex[:8]  # a download that was given up may still write
         try:
             for file in wanted:
-                if not _link(checkpoint, file):
+                if not _link(source, file):
                     free = shutil.disk_usage(place).free
                     if free < file.size:
                         need = f"{file.name} needs {size(file.size)} and {size(free)} are free"
-                        explain(name, OSError(errno.ENOSPC, need), place)
-                    if lost():  # one small question first: the client alone would spend half a minute finding out
-                        patiently(name, lambda: ask(f"models/{checkpoint.repo}/refs"))
-                    patiently(f"{name}: {file.name}", lambda file=file: _download(checkpoint, file, own))
+                        raise explained(name, OSError(errno.ENOSPC, need), place)
+                    if contact.lost:  # one small question first: the client alone would spend half a minute finding out
+                        contact.patiently(name, lambda: hub.ask(f"models/{source.repo}/refs"))
+                    contact.patiently(f"{name}: {file.name}", lambda file=file: _download(source, file, own))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
             with suppress(OSError):  # only an empty folder goes
@@ -136,10 +87,10 @@ def _fetch(checkpoint, wanted):
     if keeping():
         (place / ".keep").touch()
     os.utime(place)
-    _ours.add(place)
+    hub.ours.add(place)
 
 
-def _download(checkpoint, file, partial):
+def _download(source, file, partial):
     """Fetch one file beside its place, and move it there when its hash is right.
 
     Nothing of the client's own ends a Xet transfer that stands still: it is left to itself, and the next try, in a
@@ -158,8 +109,8 @@ def _download(checkpoint, file, partial):
             Silent.moved = time.time()
 
     partial = partial / ("plain" if constants.HF_HUB_DISABLE_XET else "xet")
-    where = {"local_dir": partial, "cache_dir": partial, "endpoint": endpoint(), "tqdm_class": Silent}
-    coming = _begun(lambda: hf_hub_download(checkpoint.repo, file.name, revision=checkpoint.commit, **where))
+    where = {"local_dir": partial, "cache_dir": partial, "endpoint": source.hub.endpoint(), "tqdm_class": Silent}
+    coming = _begun(lambda: hf_hub_download(source.repo, file.name, revision=source.commit, **where))
     waiting = Wait(SILENCE * constants.HF_HUB_DOWNLOAD_TIMEOUT, "HF_HUB_DOWNLOAD_TIMEOUT")
     while not wait([coming], timeout=waiting.most / 30).done:
         try:
@@ -171,22 +122,22 @@ def _download(checkpoint, file, partial):
     if digest(path, file.digest) != file.digest:
         os.unlink(path)
         raise Mismatch("its bytes are not those that the Hub announces")
-    os.replace(path, checkpoint.folder / file.name)
+    os.replace(path, source.folder / file.name)
 
 
-def _link(checkpoint, file):
+def _link(source, file):
     """Use the same bytes where this disk has them: at another revision, or in the cache of the Hub's client."""
     from huggingface_hub import try_to_load_from_cache
 
-    target = checkpoint.folder / file.name
+    target = source.folder / file.name
     target.unlink(missing_ok=True)
-    for other in checkpoint.folder.parent.glob(f"{COMMIT}/{file.name}"):
+    for other in source.folder.parent.glob(f"{COMMIT}/{file.name}"):
         with suppress(OSError):  # another process may evict it just now
             listed = read_json(other.parent.parent / "trees" / f"{other.parent.name}.json")
-            if list(file) in listed and _whole(other, file):
+            if list(file) in listed and file.whole(other.parent):
                 os.link(other, target)
                 return True
-    cached = try_to_load_from_cache(checkpoint.repo, file.name, revision=checkpoint.commit)
+    cached = try_to_load_from_cache(source.repo, file.name, revision=source.commit)
     with suppress(OSError):
         if isinstance(cached, str) and digest(cached, file.digest) == file.digest:
             target.symlink_to(Path(cached).absolute())
@@ -196,9 +147,9 @@ def _link(checkpoint, file):
 
 def evict(ladder, keep):
     """Remove from this disk what this process used of the repositories of `ladder`, but the checkpoints to `keep`."""
-    parents, keep = {c.folder.parent for c in ladder if c.repo}, {c.folder for c in keep}
-    for place in [p for p in list(_ours) if p.parent in parents and p not in keep]:
-        _ours.discard(place)
+    parents, keep, ours = _repositories(ladder), {c.folder for c in keep}, hub_listing.HUB.ours
+    for place in [p for p in list(ours) if p.parent in parents and p not in keep]:
+        ours.discard(place)
         if not keeping() and not (place / ".keep").exists():
             with suppress(Timeout, OSError), FileLock(_lock(place), timeout=0):
                 for path in (place, place.with_suffix(".partial")):
@@ -207,10 +158,14 @@ def evict(ladder, keep):
 
 def adopt(ladder):
     """Take over, to be evicted, what processes that ended left of the repositories of `ladder`."""
-    for parent in {c.folder.parent for c in ladder if c.repo}:
+    for parent in _repositories(ladder):
         for path in parent.glob(f"{COMMIT}*"):
             if path.is_dir() and time.time() - path.stat().st_mtime > IDLE:
-                _ours.add(path.with_suffix(""))
+                hub_listing.HUB.ours.add(path.with_suffix(""))
+
+
+def _repositories(ladder):
+    return {c.folder.parent for c in ladder if c.source.remote}
 
 
 def _lock(place):
@@ -233,13 +188,7 @@ def allowance():
 
 def used(ladder):
     """Bytes that the repositories of `ladder` take on this disk."""
-    sizes = {}
-    for parent in {c.folder.parent for c in ladder if c.repo}:
-        for place, _, names in os.walk(parent):
-            for name in names:
-                with suppress(OSError):  # evicted meanwhile
-                    stat = os.lstat(os.path.join(place, name))
-                    sizes[stat.st_ino] = stat.st_size  # links to one file count once
+    sizes = {stat.st_ino: stat.st_size for stat in stats(*_repositories(ladder))}  # links to one file count once
     return sum(sizes.values())
 
 

@@ -15,58 +15,44 @@ from nla.models.paths import DEMO
 METHODS = ("sft", "dpo", "kto", "ppo", "grpo", "rlvr", "rlhf", "reward", "instruct", "chat")
 
 
-def _named(base, **stages):
-    return {"base": base} | stages
+def _ending(base, repo, **ends):
+    """{"base": its branch main, stage: `repo` and what its name ends in}."""
+    return {"base": f"{base}@main"} | {stage: repo + end for stage, end in ends.items()}
 
 
-def _helpful(size):
-    """Fine-tuned on the helpful half of Anthropic's HH; O'Mahony et al., EleutherAI."""
-    repo = f"lomahony/pythia-{size}-helpful"
-    return _named(f"EleutherAI/pythia-{size}@main", sft=f"{repo}-sft@main", dpo=f"{repo}-dpo@main")
-
-
-def _hh(size, owner):
-    """Fine-tuned on all of Anthropic's HH."""
-    repo = f"{owner}/eleuther-pythia{size}-hh"
-    return _named(f"EleutherAI/pythia-{size}@main", sft=f"{repo}-sft@main", dpo=f"{repo}-dpo@main")
+def _hh(size, repo):
+    """Fine-tuned on Anthropic's HH, all of it or its helpful half; O'Mahony et al., EleutherAI."""
+    return _ending(f"EleutherAI/pythia-{size}", repo, sft="-sft@main", dpo="-dpo@main")
 
 
 def _tldr(seed, sft, ppo):
     """Huang et al. 2024 (arXiv:2403.17031), summaries of Reddit posts; the weights are on revisions, main is empty."""
     repo, whiten = "vwxyzjn/EleutherAI_pythia-1b-deduped", "ppo_left_padding_new_nowhiten_reward"
-    return _named(
-        "EleutherAI/pythia-1b-deduped@main",
-        sft=f"{repo}__sft__tldr@sft__{seed}__{sft}",
-        ppo=f"{repo}__{whiten}__tldr@{whiten}__{seed}__{ppo}",
-    )
-
-
-def _olmo2(size):
-    repo = f"allenai/OLMo-2-1124-{size}"
-    return _named(f"{repo}@main", sft=f"{repo}-SFT", dpo=f"{repo}-DPO", rlvr=f"{repo}-Instruct")
+    sft, ppo = f"__sft__tldr@sft__{seed}__{sft}", f"__{whiten}__tldr@{whiten}__{seed}__{ppo}"
+    return _ending("EleutherAI/pythia-1b-deduped", repo, sft=sft, ppo=ppo)
 
 
 def _tulu3(last):
     repo = "allenai/Llama-3.1-Tulu-3-8B"
-    return _named("meta-llama/Llama-3.1-8B@main", sft=f"{repo}-SFT", dpo=f"{repo}-DPO", rlvr=last)
+    return _ending("meta-llama/Llama-3.1-8B", repo, sft="-SFT", dpo="-DPO") | {"rlvr": last}
 
 
-OLMO2_1B = "allenai/OLMo-2-0425-1B"
+def _olmo2(repo, **last):
+    return _ending(repo, repo, sft="-SFT", dpo="-DPO", **last)
+
+
 CHAINS = {  # short name -> {stage: link}, in order
-    "demo-chain": _named("demo", sft=str(DEMO / "sft"), dpo=str(DEMO / "dpo")),
-    **{f"pythia-{size}-helpful": _helpful(size) for size in ("70m", "160m", "410m", "1b", "1.4b", "2.8b")},
-    **{f"pythia-{size}-hh": _hh(size, "lomahony") for size in ("410m", "2.8b", "6.9b")},
-    **{f"pythia-{size}-hh": _hh(size, "Leogrin") for size in ("1b", "1.4b")},
+    "demo-chain": {"base": "demo", "sft": str(DEMO / "sft"), "dpo": str(DEMO / "dpo")},
+    **{
+        f"pythia-{size}-helpful": _hh(size, f"lomahony/pythia-{size}-helpful")
+        for size in ("70m", "160m", "410m", "1b", "1.4b", "2.8b")
+    },
+    **{f"pythia-{size}-hh": _hh(size, f"lomahony/eleuther-pythia{size}-hh") for size in ("410m", "2.8b", "6.9b")},
+    **{f"pythia-{size}-hh": _hh(size, f"Leogrin/eleuther-pythia{size}-hh") for size in ("1b", "1.4b")},
     "pythia-1b-deduped-tldr": _tldr(44413, 1708611267, 1709671965),
     "pythia-1b-deduped-tldr-seed2": _tldr(55513, 1708611267, 1709671967),
-    "olmo-2-1b": _named(
-        f"{OLMO2_1B}@main",
-        sft=f"{OLMO2_1B}-SFT",
-        dpo=f"{OLMO2_1B}-DPO",
-        rlvr=f"{OLMO2_1B}-RLVR1",
-        rlvr2=f"{OLMO2_1B}-Instruct",
-    ),
-    **{f"olmo-2-{size}": _olmo2(size.upper()) for size in ("7b", "13b")},
+    "olmo-2-1b": _olmo2("allenai/OLMo-2-0425-1B", rlvr="-RLVR1", rlvr2="-Instruct"),
+    **{f"olmo-2-{size}": _olmo2(f"allenai/OLMo-2-1124-{size.upper()}", rlvr="-Instruct") for size in ("7b", "13b")},
     "tulu-3-8b": _tulu3("allenai/Llama-3.1-Tulu-3-8B"),
     "tulu-3.1-8b": _tulu3("allenai/Llama-3.1-Tulu-3.1-8B"),
 }
@@ -134,17 +120,14 @@ def with_start(chain, ladder):
     """
     if len(ladder) == 1:
         return chain
-    first = ladder[0]
-    origin = f"{first.repo}@{first.revision}" if first.repo else str(first.folder)
-    return ">".join([f"start={origin}", *(f"{stage}={link}" for stage, link in links(chain).items())])
+    return ">".join([f"start={ladder[0].source.name}", *(f"{stage}={link}" for stage, link in links(chain).items())])
 
 
 def ends(ladder):
     """The chain of a ladder's first and last checkpoint, stages "start" and "base"; None if it has only one."""
     if len(ladder) == 1:
         return None
-    first, last = (f"{c.repo}@{c.revision}" if c.repo else str(c.folder) for c in (ladder[0], ladder[-1]))
-    return f"start={first}>base={last}"
+    return f"start={ladder[0].source.name}>base={ladder[-1].source.name}"
 
 
 def _repository(model):

@@ -17,7 +17,7 @@ class CheckpointError(OSError):
 
 
 class NotThere(CheckpointError):
-    """The Hub answered that this repository, revision or file does not exist, or not for us."""
+    """This repository, revision or file does not exist, or the Hub says: not for us."""
 
 
 class Unavailable(CheckpointError):

@@ -1,10 +1,11 @@
-"""The files of a checkpoint in a folder: which hold its weights, its index of shards, its config.json."""
+"""The files of a checkpoint in a folder: which hold its weights, its index of shards, its config.json, their hashes."""
 
+import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
 
-from nla.models.errors import CheckpointError, _first_line
+from nla.models.errors import CheckpointError, NotThere, _first_line
 
 FORMATS = (  # (single file, index of shards), in order of preference
     ("model.safetensors", "model.safetensors.index.json"),
@@ -49,11 +50,25 @@ def read_json(path):
 
 def read_config(folder):
     """config.json of the checkpoint, or of the ladder it stands in, as an object."""
-    folder = Path(folder)
-    for place in (folder, folder.parent):
-        if (place / "config.json").is_file():
-            config = read_json(place / "config.json")
-            if not isinstance(config, dict):
-                raise CheckpointError(f"{place / 'config.json'} cannot be read: no object")
-            return SimpleNamespace(**config)
-    raise CheckpointError(f"{folder} has no config.json, nor has the folder above it")
+    path = beside(folder, "config.json")
+    config = read_json(path)
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} cannot be read: no object")
+    return SimpleNamespace(**config)
+
+
+def beside(folder, name):
+    """Path of a file in `folder` or the one above it."""
+    for place in (Path(folder), Path(folder).parent):
+        if (place / name).is_file():
+            return place / name
+    raise NotThere(f"{folder} has no {name}, nor has the folder above it")
+
+
+def digest(path, like="0" * 64):
+    """SHA-256 of a file, or its git blob id where `like` is one."""
+    with open(path, "rb") as file:
+        if len(like) == 64:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        data = file.read()
+        return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()

@@ -2,12 +2,13 @@
 
 import json
 import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from nla.models import cache, chains, hub_listing, identity, published, recipes
+from nla.models import chains, hub_listing, published, recipes, sources
 from nla.models.errors import unknown
 from nla.models.folder import FORMATS
 from nla.models.paths import DEMO
@@ -38,9 +39,20 @@ class Checkpoint:
     commit: str | None = None
 
     @property
-    def path(self):
+    def source(self):
+        """Where its files are, `sources.InFolder` or `sources.OnHub`, which have the same verbs."""
+        return sources.OnHub(self) if self.repo else sources.InFolder(self)
+
+    def fetch(self):
         """The folder with all its files on this disk, fetched from the Hub if need be."""
-        return cache.fetch(self)
+        with self.source.held() as folder:
+            return folder
+
+    @property
+    def path(self):
+        """The old name of what `fetch` does."""
+        warnings.warn("Checkpoint.path is Checkpoint.fetch() now", FutureWarning, stacklevel=2)
+        return self.fetch()
 
 
 def checkpoints(model):
@@ -59,8 +71,9 @@ def checkpoints(model):
         near = unknown("model", model, ["demo", *published.SHORT])
         none = f"unknown model {str(model)!r}: neither demo nor a folder here, nor a name like pythia-70m or org/name"
         raise ValueError(near if "did you mean" in near else none)
+    place = hub_listing.HUB.folder
     return [
-        Checkpoint(model, r.revision, r.step, r.stage, hub_listing.folder(r.repo, r.commit), r.repo, r.commit)
+        Checkpoint(model, r.revision, r.step, r.stage, place(r.repo, r.commit), r.repo, r.commit)
         for r in published.rungs(model)
     ]
 
@@ -99,7 +112,7 @@ def neighbours(ladder, checkpoint, which):
     """
     place = ladder.index(checkpoint)
     candidates = {"initial": ladder, "previous": ladder[:place][::-1], "final": ladder[::-1]}[which]
-    return (c for c in candidates if c == checkpoint or identity.has_weights(c))
+    return (c for c in candidates if c == checkpoint or c.source.has_weights())
 
 
 def choose(ladder, steps="all"):

@@ -1,11 +1,8 @@
-"""MODEL -> names and places on this disk, of the package and of what is built; the standard library alone.
-
-As a script it prints the name that a MODEL has in build/ and figures/: the Makefile asks it before anything is set up.
-"""
+"""MODEL -> names and places on this disk, of the package and of what is built; the standard library alone."""
 
 import hashlib
 import os
-import sys
+import re
 from pathlib import Path
 
 LONGEST = 160  # characters; file systems allow 255 bytes, and names of files are made of it
@@ -14,11 +11,13 @@ DEMO = HERE / "demo"
 
 
 def slug(model):
-    """org/name -> org--name, base>sft -> base+sft; what is too long for a folder is cut and ends in its hash."""
+    """org/name -> org--name, base>sft -> base+sft; what is too long or odd for a folder ends in its hash."""
     name = str(model).strip("/").replace(">", "+").replace("/", "--")
-    if len(name) <= LONGEST:
+    plain = re.sub(r"[^A-Za-z0-9_.,+@-]", "_", name).lstrip(".-")
+    if name == plain and 0 < len(name) <= LONGEST:
         return name
-    return f"{name[: LONGEST - 13]}-{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+    end = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:12]
+    return f"{plain[: LONGEST - 13]}-{end}".lstrip("-")
 
 
 def root():
@@ -30,7 +29,3 @@ def root():
 def build(slug):
     """Folder for all that is derived from one MODEL; the environment variable NLA_BUILD moves it."""
     return Path(os.environ.get("NLA_BUILD") or root() / "build") / slug
-
-
-if __name__ == "__main__":
-    print(slug(sys.argv[1]))

@@ -38,7 +38,7 @@ def rungs(model):
     name, _, revision = str(model).partition("@")
     repo = f"{SHORT[name]}/{name}" if name in SHORT else name
     try:
-        found = hub_listing.revisions(repo)
+        found = hub_listing.HUB.revisions(repo)
     except NotThere as error:
         raise ValueError(f"unknown model {model!r}: {_no_repository(repo, error)}") from None
     if revision:
@@ -51,9 +51,8 @@ def rungs(model):
     steps = _ladder({revision: (repo, commit) for revision, commit in found.items()})
     if steps:
         return steps
-    others = {
-        name.removeprefix(repo).lstrip("-_"): (name, commit) for name, commit in hub_listing.siblings(repo).items()
-    }
+    siblings = hub_listing.HUB.siblings(repo).items()
+    others = {name.removeprefix(repo).lstrip("-_"): (name, commit) for name, commit in siblings}
     steps = _ladder(others)
     if steps:
         return steps

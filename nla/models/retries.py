@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from filelock import FileLock, Timeout
 
@@ -21,7 +21,10 @@ BRIEF = 2  # how many of them where little hope is left
 LONGEST = 300  # seconds to wait if the Hub asks for it: its limits count over five minutes
 LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 SAID = 5  # seconds after which it is said what is waited for; again after twice that time, and so on
-_contact = {"made": False, "lost": False}  # whether the Hub ever answered; whether all tries of the last call failed
+
+
+class Unreachable(Unavailable):
+    """There was no answer, or none that helps."""
 
 
 class Waited(Unavailable):
@@ -31,10 +34,7 @@ class Waited(Unavailable):
 class Wait:
     """A wait for something that may never come: it says so now and then, and ends.
 
-    Parameters
-    ----------
-    most, setting : float and str, optional
-        Seconds without a sign of life after which it ends, and what sets them: `limit` and NLA_WAIT.
+    After `most` seconds without a sign of life, by default `limit`; `setting` is what sets them.
     """
 
     def __init__(self, most=None, setting="NLA_WAIT"):
@@ -91,48 +91,52 @@ def locked(path, what, seen=lambda: 0.0):
         lock.release()
 
 
+def stats(*places):
+    """What the system says of each file in these folders."""
+    for path in (
+        os.path.join(folder, name) for place in places for folder, _, names in os.walk(place) for name in names
+    ):
+        with suppress(OSError):  # gone meanwhile
+            yield os.lstat(path)
+
+
 def newest(*places):
     """When a file was last written in these folders; 0 if there is none."""
-    found = [0.0]
-    for place in places:
-        for folder, _, names in os.walk(place):
-            for name in names:
-                try:
-                    found.append(os.lstat(os.path.join(folder, name)).st_mtime)
-                except OSError:  # gone meanwhile
-                    continue
-    return max(found)
+    return max((stat.st_mtime for stat in stats(*places)), default=0.0)
 
 
-def patiently(what, call):
-    """`call()`, again after each of `DELAYS` while it fails in a way that may pass.
+class Contact:
+    """With the Hub: whether it was ever `made`; whether it is `lost`, all tries of the last call having failed."""
 
-    Raises
-    ------
-    NotThere, Unavailable
-        In one line, `what` could not be had and why.
-    OSError
-        This machine is the trouble (disk full, no permission): the next checkpoint would meet the same.
-    """
-    from huggingface_hub.errors import HTTPError
+    def __init__(self):
+        self.made = self.lost = False
 
-    for attempt in itertools.count():
-        try:
-            result = call()
-            _contact.update(made=True, lost=False)
-            return result
-        except (HTTPError, OSError, RuntimeError) as error:  # RuntimeError: hf_xet
-            known = _contact["made"] or _status(error) is not None
-            brief = isinstance(error, Mismatch) or not known
-            tries = 0 if _contact["lost"] else BRIEF if brief else len(DELAYS)
-            if attempt >= tries or not _may_pass(error):
-                explain(what, error)
-            time.sleep(max(DELAYS[attempt], min(_asked(error), LONGEST)))
+    def patiently(self, what, call):
+        """`call()`, again after each of `DELAYS` while it fails in a way that may pass.
 
+        Raises
+        ------
+        NotThere, Unavailable
+            In one line, `what` could not be had and why.
+        OSError
+            This machine is the trouble (disk full, no permission): the next checkpoint would meet the same.
+        """
+        from huggingface_hub.errors import HTTPError
 
-def lost():
-    """Whether the Hub did not answer when it was last asked, again and again."""
-    return _contact["lost"]
+        for attempt in itertools.count():
+            try:
+                result = call()
+                self.made, self.lost = True, False
+                return result
+            except (HTTPError, OSError, RuntimeError) as error:  # RuntimeError: hf_xet
+                known = self.made or _status(error) is not None
+                brief = isinstance(error, Mismatch) or not known
+                tries = 0 if self.lost else BRIEF if brief else len(DELAYS)
+                if attempt >= tries or not _may_pass(error):
+                    why = explained(what, error)
+                    self.lost |= isinstance(why, Unreachable)
+                    raise why from None
+                time.sleep(max(DELAYS[attempt], min(_asked(error), LONGEST)))
 
 
 def _cause(error):
@@ -163,26 +167,25 @@ def _asked(error):
     return int(found[1]) if found else 0
 
 
-def explain(what, error, place=None):
-    """Raise what `error` means for `what`, in one line that holds no address and no token."""
+def explained(what, error, place=None):
+    """What `error` means for `what`, an exception of one line that holds no address and no token."""
     from huggingface_hub import errors
 
     error = _cause(error)
     if getattr(error, "errno", None) in LOCAL:
         line = f"{what}: {error.strerror}; finished checkpoints are kept, so mend this and run again"
-        raise OSError(error.errno, line, place and str(place)) from None
+        return OSError(error.errno, line, place and str(place))
     status = _status(error)
     if isinstance(error, errors.GatedRepoError):
-        raise NotThere(f"{what}: gated; accept its terms on its page and set HF_TOKEN") from None
+        return NotThere(f"{what}: gated; accept its terms on its page and set HF_TOKEN")
     if isinstance(error, errors.RepositoryNotFoundError):
-        raise NotThere(f"{what}: there is no such repository, or HF_TOKEN does not open it") from None
+        return NotThere(f"{what}: there is no such repository, or HF_TOKEN does not open it")
     if status in (401, 403):
-        raise NotThere(f"{what}: refused (HTTP {status}); see HF_TOKEN") from None
+        return NotThere(f"{what}: refused (HTTP {status}); see HF_TOKEN")
     if status in (404, 410):
-        raise NotThere(f"{what}: not on the Hub") from None
+        return NotThere(f"{what}: not on the Hub")
     if isinstance(error, Mismatch):
-        raise Unavailable(f"{what} cannot be had: {error}") from None
-    _contact["lost"] = True
+        return Unavailable(f"{what} cannot be had: {error}")
     text = re.sub(r"https?://\S+", "the Hub", (str(error).splitlines() or [""])[0]) or type(error).__name__
     if status:
         text = f"the Hub answers HTTP {status}"
@@ -190,4 +193,4 @@ def explain(what, error, place=None):
         text = "HF_HUB_OFFLINE is set"
     elif isinstance(error, (errors.HTTPError, ConnectionError)):
         text = f"no connection to the Hub ({text})"
-    raise Unavailable(f"{what} cannot be had: {text}; MODEL=demo or a folder needs no network") from None
+    return Unreachable(f"{what} cannot be had: {text}; MODEL=demo or a folder needs no network")

@@ -3,7 +3,6 @@
 import torch
 
 from nla.models.folder import read_config
-from nla.models.retries import patiently
 
 MASKED = ("bert",)  # model_type of the families that predict masked tokens, not the next one
 
@@ -36,17 +35,15 @@ def fast_attention(model):
 
 
 def _is_masked(checkpoint):
-    return read_config(checkpoint.path).model_type in MASKED
+    return read_config(checkpoint.fetch()).model_type in MASKED
 
 
 def _loaded(model_class, checkpoint, **options):
     from transformers.utils import logging
 
-    from nla.models import cache
-
     logging.disable_progress_bar()
     how = {"dtype": torch.float32, "attn_implementation": "eager", "trust_remote_code": False} | options
-    with cache.held(checkpoint) as folder:  # or another process may evict it before it is read
+    with checkpoint.source.held() as folder:  # or another process may evict it before it is read
         model, loading = model_class.from_pretrained(folder, output_loading_info=True, **how)
     if loading["missing_keys"]:
         raise ValueError(f"{folder}: missing tensors {sorted(loading['missing_keys'])}")
@@ -55,13 +52,6 @@ def _loaded(model_class, checkpoint, **options):
 
 def configuration(checkpoint):
     """The transformers configuration of a checkpoint; of one on the Hub config.json alone is fetched."""
-    from huggingface_hub import hf_hub_download
     from transformers import AutoConfig
 
-    if checkpoint.repo is None:
-        places = (checkpoint.folder / "config.json", checkpoint.folder.parent / "config.json")
-        path = next((place for place in places if place.is_file()), places[0])
-    else:
-        what = f"the configuration of {checkpoint.repo}"
-        path = patiently(what, lambda: hf_hub_download(checkpoint.repo, "config.json", revision=checkpoint.commit))
-    return AutoConfig.from_pretrained(path)
+    return AutoConfig.from_pretrained(checkpoint.source.file("config.json"))

@@ -8,7 +8,6 @@ import torch
 
 from nla.models.errors import NotThere
 from nla.models.paths import root
-from nla.models.retries import patiently
 
 
 def texts():
@@ -33,19 +32,12 @@ def tokenizer(checkpoint):
 
     It lies beside the weights or in the folder above, or in the repository on the Hub.
     """
-    from huggingface_hub import hf_hub_download
     from tokenizers import Tokenizer
 
-    if checkpoint.repo is None:
-        places = (checkpoint.folder / "tokenizer.json", checkpoint.folder.parent / "tokenizer.json")
-        path = next((place for place in places if place.is_file()), None)
-        return path and Tokenizer.from_file(str(path))
     try:
-        what = f"the tokenizer of {checkpoint.repo}"
-        path = patiently(what, lambda: hf_hub_download(checkpoint.repo, "tokenizer.json", revision=checkpoint.commit))
+        return Tokenizer.from_file(str(checkpoint.source.file("tokenizer.json")))
     except NotThere:
         return None
-    return Tokenizer.from_file(path)
 
 
 def windows(bpe, texts, length=256):

@@ -12,8 +12,8 @@ WITH = ((), ("previous", "final"))  # what a measure may look at beside the firs
 
 def announce(job, left):
     """Say what is to come, if anything has to be fetched."""
-    remote = [c for c in left if c.repo]
-    fetched = {f.digest: f.size for c in remote for f in cache.to_fetch(c)}
+    remote = [c for c in left if c.source.remote]
+    fetched = {f.digest: f.size for c in remote for f in c.source.to_fetch()}
     if not fetched:
         return
     pure = all(_pure(m) for c in left for m in job.wanted[c])
@@ -21,11 +21,11 @@ def announce(job, left):
     for which in ("initial", *WITH[not pure]):
         with suppress(CheckpointError):  # it will be said where it matters
             beside = {next(ladder.neighbours(job.ladder, c, which), c) for c in remote}
-            others |= {f.digest: f.size for c in beside for f in cache.to_fetch(c) if f.digest not in fetched}
+            others |= {f.digest: f.size for c in beside for f in c.source.to_fetch() if f.digest not in fetched}
     # The first, this and the next checkpoint; the previous and the last where a measure compares with them.
     # Or of each of them but the next one file, where checkpoints are larger than the disk allowed.
-    sizes, places = [[f.size for f in cache.files(c)] for c in remote], 3 if pure else 5
-    pieces = any(cache.one_by_one(c)[1] for c in remote)
+    sizes, places = [[f.size for f in c.source.files()] for c in remote], 3 if pure else 5
+    pieces = any(c.source.too_large() for c in remote)
     room = max(map(max, sizes)) * (places - 1) if pieces else max(map(sum, sizes)) * places
     room = sum(fetched.values()) if cache.keeping() else min(room, sum(fetched.values()) + sum(others.values()))
     more = f", up to {cache.size(sum(others.values()))} to compare with" if others else ""

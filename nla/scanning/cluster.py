@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from filelock import FileLock, Timeout
 
-from nla.models import identity as models_identity, paths, retries
+from nla.models import paths, retries
 from nla.models.errors import CheckpointError, Unavailable
 from nla.models.retries import Wait, Waited
 from nla.scanning import cluster_worker, fingerprint, workers
@@ -181,8 +181,8 @@ class _Round:
             return WorkerLost() if type(error).__name__ == "KilledWorker" else error
         try:
             if got:
-                identity = models_identity.identity(checkpoint)
-                if got[1]["identity"] != identity and got[1]["content"] != models_identity.content(checkpoint):
+                identity = checkpoint.source.identity()
+                if got[1]["identity"] != identity and got[1]["content"] != checkpoint.source.content():
                     raise CheckpointError(f"{name}: the workers have other files of it")
                 got[1]["identity"] = identity
             return self.job.finish(checkpoint, *task.begun, got)
@@ -213,12 +213,12 @@ def _preferred(order, left, last):
 def _begin(job, client, run, checkpoint, worker):
     """(what there is already, the Future of the rest or None if that is all or could not be told)."""
     try:
-        begun = job.begin(checkpoint, twins=bool(checkpoint.repo))
+        begun = job.begin(checkpoint, twins=checkpoint.source.remote)
     except CheckpointError as error:
         return error, None
     if not begun[2]:
         return begun, None
-    known = [fingerprint.fingerprint(m) if _ours(m) else None for m in begun[2]]
+    known = [fingerprint.fingerprint(m) if fingerprint.ours(m) else None for m in begun[2]]
     arguments = (run, job.ladder.index(checkpoint), begun[2], known)
     key = f"{paths.slug(checkpoint.revision)}-{uuid4().hex}"
     return begun, client.submit(cluster_worker.measured, *arguments, key=key, pure=False, workers=[worker])
@@ -237,7 +237,3 @@ def _gathered(client, task):
             if task.future.status == "error":  # the task's own
                 raise
             wait.goes_on(f"the tables from {task.worker}")
-
-
-def _ours(measure):
-    return (getattr(measure, "__module__", None) or "").startswith("nla.")

@@ -59,8 +59,8 @@ def _side(run, measures):
 
 def _here(checkpoint, demo):
     """The checkpoint as this machine has it: what is from the Hub or comes with the package has a place of its own."""
-    if checkpoint.repo:
-        return replace(checkpoint, folder=hub_listing.folder(checkpoint.repo, checkpoint.commit))
+    if checkpoint.source.remote:
+        return replace(checkpoint, folder=hub_listing.HUB.folder(checkpoint.repo, checkpoint.commit))
     inside = checkpoint.folder.is_relative_to(demo)
     return replace(checkpoint, folder=paths.DEMO / checkpoint.folder.relative_to(demo)) if inside else checkpoint
 

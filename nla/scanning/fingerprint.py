@@ -1,15 +1,14 @@
 """A measure is known by what it computes: a hash of its code and of all that this refers to."""
 
+import ast
 import hashlib
-import inspect
 import re
-import sys
-from pathlib import Path
+from functools import cache
 from types import CodeType, FunctionType, ModuleType
 
 from nla.models.paths import HERE
 
-CORE = ("matrices/*.py", "numerics/spectra.py", "numerics/pairs.py")  # under every measure
+ALWAYS = "nla.matrices"  # what hands every measure its Matrix
 
 
 def _pure(measure):
@@ -21,37 +20,57 @@ def name_of(measure):
     return getattr(measure, "__name__", type(measure).__name__).replace("<lambda>", "lambda")
 
 
+def ours(thing):
+    """Whether a measure, or a function, is of this package."""
+    return (getattr(thing, "__module__", None) or "").startswith("nla.")
+
+
 def fingerprint(measure):
     """Hash of what a measure computes: its code, defaults and closure, and of the code and constants it refers to.
 
-    A measure of this package is known by the source of its module, of those it imports from and of those under every
-    measure, so that a comment also counts as a change; a user's own function by its compiled code, so that it does not.
+    A measure of this package is known by the source of its module and of all that this imports from the package, so
+    that a comment also counts as a change; a user's own function by its compiled code, so that it does not.
+    `nla.matrices`, and what it imports, is under every measure.
     """
     sha = hashlib.sha256()
-    module = sys.modules.get(getattr(measure, "__module__", None))
-    if getattr(module, "__name__", "").startswith("nla."):
-        for source in _sources(module):
-            sha.update(source.read_bytes())
+    if ours(measure):
+        _digest_sources([ALWAYS, measure.__module__], sha)
         sha.update(name_of(measure).encode())
     else:
+        _digest_sources([ALWAYS], sha)
         _digest(measure, sha, set())
     return sha.hexdigest()[:12]
 
 
-def _sources(module):
-    """The files of `module`, of the modules of this package that it imports from, directly or not, and of `CORE`."""
-    found, left = {path for pattern in CORE for path in HERE.glob(pattern)}, [module]
+def _digest_sources(names, sha):
+    """Those of the modules of these names and of all that they import from this package, directly or not."""
+    found, left = {}, [path for name in names for path in _files(name)]
     while left:
-        module = left.pop()
-        if module and (module.__name__.startswith("nla.")) and (path := Path(module.__file__)) not in found:
-            found.add(path)
-            owners = (v if isinstance(v, ModuleType) else _owner(v) for v in vars(module).values())
-            left += [owner for owner in owners if owner]
-    return sorted(found)
+        path = left.pop()
+        if path not in found:
+            found[path] = path.read_bytes()
+            left += [other for name in _imported(found[path]) for other in _files(name)]
+    for path in sorted(found):
+        sha.update(found[path])
 
 
-def _owner(thing):
-    return sys.modules.get(getattr(thing, "__module__", None) or "")
+@cache
+def _imported(source):
+    """The dotted names, ``nla.room.module`` or ``nla.room.module.thing``, that a source imports wherever in it."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            above = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
+            names |= {above + alias.name for alias in node.names}
+    return {name for name in names if name.split(".")[0] == HERE.name}
+
+
+def _files(name):
+    """The file of the module that a dotted name is or is in; of what a room hands on, or a room, all its files."""
+    path = HERE.parent.joinpath(*name.split("."))
+    if path.is_dir():
+        return list(path.rglob("*.py"))
+    return [path.with_suffix(".py")] if path.with_suffix(".py").is_file() else _files(name.rpartition(".")[0])
 
 
 def _digest(thing, sha, seen):
@@ -64,8 +83,8 @@ def _digest(thing, sha, seen):
         for constant in thing.co_consts:
             _digest(constant, sha, seen)
     elif isinstance(thing, FunctionType):
-        if (thing.__module__ or "").startswith("nla."):
-            sha.update(Path(inspect.getfile(thing)).read_bytes())
+        if ours(thing):
+            _digest_sources([thing.__module__], sha)
             return
         _digest(thing.__code__, sha, seen)
         captured = [c.cell_contents for c in thing.__closure__ or ()]
@@ -75,6 +94,8 @@ def _digest(thing, sha, seen):
             _digest(other, sha, seen)
     elif isinstance(thing, ModuleType):
         sha.update(f"{thing.__name__} {getattr(thing, '__version__', '')}".encode())
+        if thing.__name__.split(".")[0] == HERE.name:
+            _digest_sources([thing.__name__], sha)
     elif isinstance(thing, (frozenset, set)):
         sha.update(repr(sorted(map(repr, thing))).encode())
     elif hasattr(thing, "func") and hasattr(thing, "keywords"):  # functools.partial

@@ -5,7 +5,7 @@ from threading import Lock
 import pandas as pd
 
 from nla.matrices.weights import Weights
-from nla.models import cache, hub_listing, identity as models_identity, ladder, paths
+from nla.models import cache, ladder, paths, sources
 from nla.models.errors import CheckpointError, Unavailable
 from nla.numerics import threads
 from nla.scanning import fingerprint, rows as scanning_rows, store
@@ -40,12 +40,12 @@ class Job:
 
     def known(self, chosen):
         """({checkpoint: (rows, notes)} of what is on disk, {revision: reason} of what cannot be had at all)."""
-        errors = hub_listing.trees(chosen)
+        errors = sources.list_all(chosen)
         cache.adopt(self.ladder)
         tables, failed = {}, {c.revision: str(error) for c, error in errors.items()}
         for checkpoint in (c for c in chosen if c not in errors):
             try:
-                models_identity.identity(checkpoint)
+                checkpoint.source.identity()
                 found = {} if self.refresh else self._stored(checkpoint, self.wanted[checkpoint])
                 if len(found) == len(self.wanted[checkpoint]):
                     tables[checkpoint] = self._joined(checkpoint, found)
@@ -58,7 +58,7 @@ class Job:
         """Those of `left` that need not even be opened: known copies, and nothing wanted that depends on the step."""
         seen = set(self.first)
         for c in left:
-            content = c.repo and models_identity.content(c)
+            content = c.source.remote and c.source.content()
             if content in seen and all(_pure(m) for m in self.wanted[c]):
                 self.copies.add(c)
             seen.add(content or c)
@@ -122,10 +122,10 @@ class Job:
 
     def _notes(self, checkpoint):
         """What says which weights these are; of a folder's, the files are read once for that."""
-        identity = models_identity.identity(checkpoint)
+        identity = checkpoint.source.identity()
         known = checkpoint, identity  # files unpacked from an archive are of one size and one time everywhere
         if known not in self.contents:
-            self.contents[known] = models_identity.content(checkpoint)
+            self.contents[known] = checkpoint.source.content()
         return {"identity": identity, "content": self.contents[known]}
 
     def _joined(self, checkpoint, found):
@@ -140,7 +140,7 @@ class Job:
         for measure in measures:
             for key in dict.fromkeys([revision, revision + self.subset]):
                 path = store.table_path(self.slug, measure, key)
-                table = path.is_file() and store.read(path, models_identity.identity(checkpoint))
+                table = path.is_file() and store.read(path, checkpoint.source.identity())
                 if table and table[1].get("beside", {}) == self._beside(checkpoint, table[1].get("beside", {})):
                     found[measure] = (self._restrict(table[0]), table[1])
                     self.asked |= table[1].get("beside", {}).keys()
@@ -150,7 +150,7 @@ class Job:
     def _beside(self, checkpoint, which):
         """{which: identity} of the initial, previous or final checkpoint, which a table was made with."""
         nearest = {w: next(ladder.neighbours(self.ladder, checkpoint, w), None) for w in which}
-        return {w: c and models_identity.identity(c) for w, c in nearest.items()}
+        return {w: c and c.source.identity() for w, c in nearest.items()}
 
     def _restrict(self, rows):
         keep = pd.Series(True, rows.index)
@@ -203,8 +203,8 @@ class Job:
             if any(not future.done() for future in self.coming.values()):
                 return
             for c in after:
-                if c.repo and c not in self.copies:
-                    allowance, more = cache.allowance(), sum(f.size for f in cache.to_fetch(c))
+                if c.source.remote and c not in self.copies:
+                    allowance, more = cache.allowance(), sum(f.size for f in c.source.to_fetch())
                     if more and (allowance is None or cache.used(self.ladder) + more <= allowance):
                         self.coming[c] = cache.ahead(c)
                     return

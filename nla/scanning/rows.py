@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nla.matrices.batched import Stacks
 from nla.matrices.families import KINDS
 from nla.models.errors import CheckpointError
 from nla.numerics.threads import one_thread_each
@@ -23,7 +22,8 @@ def rows(weights, measures, kinds, layers, workers, available, alive=lambda: Non
     """
     tasks = weights.index(kinds, layers)
     workers = max(1, min(workers, len(tasks)))
-    weights.stacks = Stacks(weights, tasks) if torch.device(weights.device).type != "cpu" else None
+    if torch.device(weights.device).type != "cpu":
+        weights.batch(tasks)
     with one_thread_each(workers, available), ThreadPoolExecutor(workers) as pool:
         # Embeddings first: they are the largest, and the small ones fill the gaps at the end. File by file, though.
         order = sorted(tasks, key=lambda t: (weights.place(*t), t[1] >= 0))

@@ -73,9 +73,9 @@ def scan(
     """
     measures = [measures] if callable(measures) else list(measures)
     if sketch is not None:
-        from nla.measures.sketched import with_sketches  # which brings all measures with it
-
-        measures = with_sketches(measures, sketch)
+        if not any(hasattr(m, "sketched") for m in measures):
+            raise ValueError("none of the measures can be sketched, as nla.spectrum can")
+        measures = [m.sketched(sketch) if hasattr(m, "sketched") else m for m in measures]
     ladder = checkpoints(model)
     job = Job(model, measures, kinds, layers, device, workers, refresh, ladder)
     chosen = job.plan(choose(ladder, steps))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from nla import models
-from nla.models import CheckpointError, identity
+from nla.models import CheckpointError
 
 STUDIES = Path(__file__).parent
 COMMAND = "make notebooks FULL=1"
@@ -43,7 +43,7 @@ def stored(name, checkpoints, compute, **how):
         found = _written(compute(**how))
         if not full or not all(c.folder.is_relative_to(models.DEMO) for c in checkpoints):
             return _tables(found)
-        weights = {c.revision: identity.content(c) for c in checkpoints}
+        weights = {c.revision: c.source.content() for c in checkpoints}
         record = {"command": COMMAND, "how": how, "weights": weights, "tables": found}
         _write(name, record)
     print(f"stored, made by `{record['command']}` from these weights; computed for any other model")
@@ -72,7 +72,7 @@ def _is_of(weights, checkpoints):
     if len(weights) != len(checkpoints):
         return False
     with suppress(CheckpointError):
-        return all(identity.content(c) == hash for c, hash in zip(checkpoints, weights.values(), strict=True))
+        return all(c.source.content() == hash for c, hash in zip(checkpoints, weights.values(), strict=True))
     return False
 
 

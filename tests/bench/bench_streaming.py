@@ -34,7 +34,7 @@ ladder = models.checkpoints(model)
 start = time.perf_counter()
 if what == "fetch":
     for checkpoint in ladder:
-        cache.fetch(checkpoint)
+        checkpoint.fetch()
         cache.evict(ladder, keep=())
 else:
     nla.scan(model, load, progress=False)

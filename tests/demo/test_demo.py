@@ -45,7 +45,7 @@ def test_recorded_loss_is_that_of_the_files():
     """Held-out loss at the last step, measured again on other text: far below the uniform guess."""
     import tokenizers
 
-    bpe = tokenizers.Tokenizer.from_file(str(nla.checkpoints("demo")[0].path.parent / "tokenizer.json"))
+    bpe = tokenizers.Tokenizer.from_file(str(nla.checkpoints("demo")[0].folder.parent / "tokenizer.json"))
     assert bpe.get_vocab_size() == 1024
     text = Path(json.__file__).read_text()
     assert bpe.decode(bpe.encode(text).ids) == text
@@ -62,7 +62,7 @@ def test_bytes_that_never_occur_only_decay():
     """Bytes that valid UTF-8 has not get no gradient: their rows measure the weight decay of the whole run."""
     import tokenizers
 
-    bpe = tokenizers.Tokenizer.from_file(str(nla.checkpoints("demo")[0].path.parent / "tokenizer.json"))
+    bpe = tokenizers.Tokenizer.from_file(str(nla.checkpoints("demo")[0].folder.parent / "tokenizer.json"))
     never = [bpe.token_to_id(t) for t in ("<|padding|>", "<|user|>", "<|assistant|>")]
     with nla.load("demo") as weights:
         matrix = weights.matrix("embed_in")

@@ -46,7 +46,7 @@ def test_stacks_are_the_single_spectra(ladder, device, room, monkeypatch):
     with nla.load(str(ladder)) as weights:
         weights.device = device
         tasks = weights.index()
-        weights.stacks = batched.Stacks(weights, tasks, room)
+        weights.batch(tasks, room)
         for kind, layer in reversed(tasks):
             matrix = weights.matrix(kind, layer)
             if matrix.finite:

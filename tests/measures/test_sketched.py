@@ -47,7 +47,7 @@ def test_the_shorter_side_decides():
 def test_scan_says_what_cannot_be_sketched(ladder):
     with pytest.raises(ValueError, match="auto"):
         nla.scan(str(ladder), nla.spectrum, sketch="large")
-    with pytest.raises(ValueError, match=r"nla\.spectrum alone"):
+    with pytest.raises(ValueError, match="none of the measures can be sketched"):
         nla.scan(str(ladder), nla.norms, sketch="auto")
     auto = nla.scan(str(ladder), nla.spectrum, steps=[0], sketch="auto", workers=4)
     assert not auto.sketched.astype(bool).any() and Sketched(AUTO).pure

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save, save_file
 
 import nla
-from nla.models import cache, identity, published
+from nla.models import cache, hub_listing, published
 from nla.models.errors import NotThere, Unavailable
 from nla.running import language
 from tests.helpers.ladders import branches, moving, on_disk, whole
@@ -215,8 +215,8 @@ def test_no_fetching_ahead_beyond_the_allowance(long, tmp_path, monkeypatch):
 
 def test_what_a_process_left_behind_is_evicted(long, tmp_path):
     ladder = nla.checkpoints("acme/tiny")
-    cache.fetch(ladder[4])
-    cache._ours.clear()  # as if by another process, an hour ago
+    ladder[4].fetch()
+    hub_listing.HUB.ours.clear()  # as if by another process, an hour ago
     os.utime(ladder[4].folder, (0, time.time() - 3600))
     assert nla.scan("acme/tiny", moving, steps=[0, 9]).step.nunique() == 2
     assert not ladder[4].folder.exists()
@@ -258,7 +258,9 @@ def test_what_the_clients_cache_has_is_used(acme, tmp_path, same):
     assert cached.startswith(constants.HF_HUB_CACHE)
     acme.requests.clear()
     checkpoint = nla.checkpoints("acme/tiny")[2]
-    assert checkpoint.path == checkpoint.folder and acme.count("resolve|lfs") == 0
+    assert checkpoint.fetch() == checkpoint.folder and acme.count("resolve|lfs") == 0
+    with pytest.warns(FutureWarning, match=r"Checkpoint\.path is Checkpoint\.fetch\(\) now"):
+        assert checkpoint.path == checkpoint.folder
     same(nla.scan("acme/tiny", moving))
     assert not checkpoint.folder.exists() and Path(cached).is_file()  # evicting is of ours alone
     with open(cached, "r+b") as file:  # spoilt since
@@ -362,7 +364,7 @@ def test_a_revision_without_weights_is_reported_and_passed_over(acme, original_l
     acme.add("acme/tiny", branches(original_ladder) | {"step50": EMPTY, "step60": {}})
     ladder = nla.checkpoints("acme/tiny")
     with pytest.raises(NotThere, match=r"acme/tiny@step60 holds no weights \(its files: none\)"):
-        identity.weight_files(ladder[-2])
+        ladder[-2].source.weight_files()
     with pytest.warns(UserWarning, match="step50 left out: acme/tiny@step50 holds no weights"):
         table = nla.scan("acme/tiny", moving)
     same(table)  # step100 is compared with step20

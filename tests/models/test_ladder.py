@@ -1,5 +1,6 @@
 """MODEL -> checkpoints, and what a person is told when there are none."""
 
+import re
 import shutil
 import subprocess
 
@@ -75,6 +76,8 @@ def test_no_history_no_recipe(ladder):
 def test_slug():
     assert models.slug("org/name@rev") == "org--name@rev"
     assert models.slug("/a/b") == "a--b"
+    odd = [models.slug(name) for name in ("", ".", "..", "-rf", "a b", "a'b", "a=b", "a;b", "ü", "a" * 300)]
+    assert len(set(odd)) == len(odd) and all(re.fullmatch(r"[\w+@,][\w.,+@-]{3,159}", name, re.A) for name in odd)
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["demo", "--steps", "sometimes"], ["demo", "--steps", "3,4"]])

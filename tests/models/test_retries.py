@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 import nla
 from nla.commands import forks
-from nla.models import retries
+from nla.models import hub_listing, retries
 from nla.models.errors import Unavailable
 from tests.helpers.ladders import branches, moving, on_disk, whole
 from tests.helpers.processes import start
@@ -103,7 +103,8 @@ def test_an_answer_that_passes(acme, same, tmp_path, where, code, retry_after):
 
 def test_the_hub_says_how_long_to_wait(acme, monkeypatch):
     waited = []
-    monkeypatch.setattr(retries, "time", type("Clock", (), {"sleep": staticmethod(waited.append)}))
+    clock = {"sleep": staticmethod(waited.append), "time": staticmethod(time.time)}
+    monkeypatch.setattr(retries, "time", type("Clock", (), clock))
     acme.fault("status", "GET .*/refs", code=429, retry_after=7)
     acme.fault("status", "GET .*/refs", code=429, retry_after=9999)
     acme.fault("status", "GET .*/refs", code=503)
@@ -143,19 +144,19 @@ def test_the_list_of_files_of_the_last_one_cannot_be_had(acme, same):
 
 
 def test_no_connection(acme, same, monkeypatch, capfd):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens
+    monkeypatch.setattr(hub_listing.HUB, "address", "http://127.0.0.1:9")  # nobody listens
     with pytest.raises(
         Unavailable, match=r"no connection to the Hub.*; MODEL=demo or a folder needs no network"
     ) as error:
         nla.checkpoints("acme/tiny")
     assert "\n" not in str(error.value)
-    monkeypatch.setenv("HF_ENDPOINT", acme.endpoint)
+    monkeypatch.setattr(hub_listing.HUB, "address", acme.endpoint)
     nla.scan("acme/tiny", moving, steps=[0, 20])
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(hub_listing.HUB, "address", "http://127.0.0.1:9")
     with pytest.warns(UserWarning, match="no connection to the Hub"):  # the revisions are known, not all their files
         table = nla.scan("acme/tiny", moving, steps=[0, 20, 100])
     assert set(table.step) == {0, 20}
-    monkeypatch.setenv("HF_ENDPOINT", acme.endpoint)
+    monkeypatch.setattr(hub_listing.HUB, "address", acme.endpoint)
     same(nla.scan("acme/tiny", moving))
 
 

@@ -305,4 +305,4 @@ def test_workers_walk_on_and_else_enter_the_longest_stretch():
 
 def test_make_hands_the_cluster_on(ladder):
     said = make("scan", "-n", f"MODEL={ladder}", "SCHEDULER=tcp://there:8786", "WORKERS=3").stdout
-    assert "--scheduler 'tcp://there:8786' --workers '3'" in said
+    assert '--scheduler="$SCHEDULER" --workers="$WORKERS"' in said

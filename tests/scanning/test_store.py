@@ -2,8 +2,7 @@
 
 import functools
 import os
-import sys
-from pathlib import Path
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -66,13 +65,50 @@ def test_fingerprint_follows_helpers_and_constants(monkeypatch):
     assert len({before, constant, fingerprint.fingerprint(measure)}) == 3
 
 
-def test_measures_of_the_package_follow_their_source(monkeypatch, tmp_path):
-    before = fingerprint.fingerprint(nla.norms)
-    changed = tmp_path / "norms.py"
-    module = sys.modules["nla.measures.norms"]
-    changed.write_text(Path(module.__file__).read_text() + "\n# changed\n")
-    monkeypatch.setattr(module, "__file__", str(changed))
-    assert fingerprint.fingerprint(nla.norms) != before
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package's sources, which fingerprints are told from."""
+    copy = shutil.copytree(fingerprint.HERE, tmp_path / "nla", ignore=shutil.ignore_patterns("*.safetensors", "*.npz"))
+    monkeypatch.setattr(fingerprint, "HERE", copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    "measure, file, follows",
+    [
+        (nla.norms, "measures/norms.py", True),
+        (nla.norms, "matrices/tensors.py", True),  # under every measure
+        (nla.norms, "numerics/pairs.py", True),  # which nla.matrices imports
+        (nla.norms, "measures/drift.py", False),
+        (nla.neuron_regression, "matrices/families.py", True),
+        (nla.norms, "nulls/marchenko_pastur.py", True),  # by nla.nulls.gaussian
+        (measure, "matrices/matrix.py", True),
+        (measure, "nulls/edges.py", False),
+        (lambda m: {"x": nla.random_alpha(*m.shape)}, "nulls/edges.py", True),
+    ],
+)
+def test_fingerprint_follows_sources(package, measure, file, follows):
+    before = fingerprint.fingerprint(measure)
+    (package / file).write_text((package / file).read_text() + "\n# changed\n")
+    assert (fingerprint.fingerprint(measure) != before) == follows
+
+
+@pytest.mark.parametrize(
+    "line", ["from nla.nulls.limits import EDGE", "from nla.nulls import limits", "import nla.nulls.limits"]
+)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_constant_of_another_module_counts(package, line, inside):
+    """Also where a function imports it, or a module between the two."""
+    (package / "nulls" / "limits.py").write_text("EDGE = 2\n")
+    between, source = package / "nulls" / "gaussian.py", package / "measures" / "norms.py"
+    between.write_text(f"{line}\n{between.read_text()}")
+    source.write_text(
+        f"{source.read_text()}\n\ndef _edge():\n    {line}\n" if inside else f"{line}\n{source.read_text()}"
+    )
+    before = fingerprint.fingerprint(nla.norms), fingerprint.fingerprint(nla.head_isotropy)
+    (package / "nulls" / "limits.py").write_text("EDGE = 3\n")
+    after = fingerprint.fingerprint(nla.norms), fingerprint.fingerprint(nla.head_isotropy)
+    assert before[0] != after[0] and before[1] != after[1]
 
 
 def test_round_trip_with_curves(tmp_path):

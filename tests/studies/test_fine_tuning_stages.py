@@ -15,7 +15,6 @@ import nla
 from nla import models
 from nla.demo import stages, train
 from nla.figures import parts
-from nla.models import identity
 from nla.models.recipes import Recipe
 from nla.running import evaluation, texts
 from nla.studies import stored
@@ -47,7 +46,7 @@ def test_what_is_kept_of_fine_tuning_comes_out_again():
     table = pd.DataFrame(record["tables"]["later"]["rows"], columns=record["tables"]["later"]["columns"])
     row = table.iloc[rng.integers(len(table))]
     (checkpoint,) = (c for c in nla.checkpoints("demo-chain") if c.stage == row.stage)
-    assert record["weights"][checkpoint.revision] == identity.content(checkpoint)
+    assert record["weights"][checkpoint.revision] == checkpoint.source.content()
     pairs = texts.held_out()["pairs"]
     examples = fine_tuning.sequences(texts.tokenizer(checkpoint), pairs, evaluation.LENGTH)
     found = fine_tuning.by_stage([checkpoint], examples[::2], [row.kind]).iloc[0]
@@ -99,7 +98,7 @@ def test_a_control_by_hand(tmp_path):
     texts, _ = train.corpus(1234, source)
     bpe = stages.tokenizers.Tokenizer.from_file(str(models.DEMO / "tokenizer.json"))
     losses = controls.go_on(models.DEMO, train.token_windows(bpe, texts), recipe, 3, tmp_path / "out", batch=2)
-    then = load_file(nla.checkpoints("demo")[-1].path / "model.safetensors")
+    then = load_file(nla.checkpoints("demo")[-1].fetch() / "model.safetensors")
     now = load_file(tmp_path / "out" / "model.safetensors")
     assert len(losses) == 2 and len(rows) == 38
     name = "gpt_neox.layers.3.mlp.dense_h_to_4h.weight"

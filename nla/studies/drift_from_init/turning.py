@@ -21,7 +21,7 @@ def turning(matrix, draws=DRAWS):
         `noise_changes` and of `rotated_changes`; ``NAME_noise_sd``, ``NAME_rotated_sd``: standard deviation of one.
         NaN without a first checkpoint to compare with.
     """
-    first, names = matrix.alike("initial"), ("left", "right", "in_spectrum")
+    first, names = matrix.at("initial", same_shape=True), ("left", "right", "in_spectrum")
     controls = {"noise": noise_changes, "rotated": rotated_changes}
     if first is None:
         ends = ("", *(f"_{name}{sd}" for name in controls for sd in ("", "_sd")))

@@ -51,7 +51,7 @@ def main(out=RESULTS, folder=DEMO, seeds=SEEDS, recipes=None, root=None, batch=B
     """Train all controls from the end of the ladder in `folder`, and write their numbers to the file `out`."""
     recipes, rows = recipes or RECIPES, []
     windows, _, digest = train.source(folder, root)
-    base = nla.checkpoints(str(folder))[-1].path
+    base = nla.checkpoints(str(folder))[-1].fetch()
     for seed in seeds:
         for stage, recipe in recipes.items():
             with tempfile.TemporaryDirectory() as name:

@@ -18,10 +18,8 @@ def sound(ladder, most=2e8):
     Which are passed over for their NaN is printed; `CannotRun` where there is none, or where one has more than `most`
     parameters, of which hundreds of evaluations are no matter for a processor.
     """
-    from transformers import AutoConfig
-
     for checkpoint in ladder[::-1]:
-        count = parameters(skeleton(AutoConfig.from_pretrained(checkpoint.path)))
+        count = parameters(skeleton(language.configuration(checkpoint)))
         if count > most and not torch.cuda.is_available():
             raise CannotRun(f"{count:,} parameters are too many for hundreds of evaluations without a GPU")
         try:

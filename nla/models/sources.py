@@ -1,0 +1,160 @@
+"""Where a checkpoint's files are, in a folder or on the Hub: two classes with the same verbs, so that it is asked once.
+
+`nla.Checkpoint.source` is one of them. Which weights it holds is told from names, sizes and hashes of its files.
+"""
+
+import hashlib
+import re
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+from nla.models import cache, folder, hub_listing
+from nla.models.errors import CheckpointError, NotThere, Unavailable
+from nla.models.folder import FORMATS, digest
+from nla.models.hub_listing import File
+
+
+class _Source:
+    """The verbs of both.
+
+    `name` is what messages and chains call it; `remote`, whether it is on the Hub; `size()`, the bytes of its weights;
+    `weight_files(formats)`, the `File`s that hold them, no index; `identity()`, a string cheap to ask for that changes
+    whenever they do; `files()`, what is read of it, and `to_fetch()`, what of that is not on this disk; `held()`, a
+    block with its folder; `file(name)`, the path of one file that is no weights.
+    """
+
+    def __init__(self, checkpoint):
+        self.checkpoint, self.folder = checkpoint, checkpoint.folder
+        self.repo, self.commit, self.hub = checkpoint.repo, checkpoint.commit, hub_listing.HUB
+
+    def has_weights(self):
+        """Whether there are weights at all: not a branch, or a folder, without them."""
+        try:
+            return bool(self._weights())
+        except Unavailable:
+            raise
+        except CheckpointError:
+            return False
+
+    def content(self):
+        """One short hash of the files of the weights: equal for checkpoints that are copies of one another."""
+        return _short("".join(f.digest for f in self.weight_files()))
+
+
+class InFolder(_Source):
+    """A checkpoint in a folder of one's own: nothing is to be fetched, and its files are read for their hashes."""
+
+    remote = False
+    name = property(lambda self: str(self.folder))
+
+    def _weights(self, formats=FORMATS):
+        return folder.weight_files(self.folder, formats)
+
+    def weight_files(self, formats=FORMATS):
+        return [File(path.name, path.stat().st_size, digest(path)) for path in self._weights(formats)]
+
+    def size(self):
+        return sum(path.stat().st_size for path in self._weights())
+
+    def identity(self):
+        return _short(repr([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in self._weights()]))
+
+    def to_fetch(self):
+        return []
+
+    def too_large(self):
+        return False
+
+    @contextmanager
+    def held(self, ending=""):
+        yield self.folder
+
+    def file(self, name):
+        """Beside the weights, or in the folder above."""
+        return folder.beside(self.folder, name)
+
+
+class OnHub(_Source):
+    """A checkpoint on the Hub, which announces the hashes of its files before any is fetched; see `models.cache`."""
+
+    remote = True
+    name = property(lambda self: f"{self.repo}@{self.checkpoint.revision}")
+    identity = _Source.content
+
+    def _weights(self, formats=FORMATS):
+        """The `File`s that hold the weights, the index of shards first; one format only."""
+        files = self.hub.tree(self)
+        named = {f.name: f for f in files}
+        for single, index in formats:
+            if single in named:
+                return [named[single]]
+            if index in named:
+                stem, suffix = single.split(".")
+                shards = {f: m for f in files if (m := re.fullmatch(rf"{stem}-\d+-of-(\d+)\.{suffix}", f.name))}
+                if not shards or len(shards) < max(int(m[1]) for m in shards.values()):
+                    raise NotThere(f"{self.name}: not all the shards of {index} are there")
+                return [named[index], *shards]
+        raise NotThere(f"{self.name} holds no weights (its files: {', '.join(sorted(named)[:8]) or 'none'})")
+
+    def weight_files(self, formats=FORMATS):
+        return [f for f in self._weights(formats) if not f.name.endswith(".json")]
+
+    def size(self):
+        return sum(f.size for f in self._weights())
+
+    def files(self):
+        return [f for f in self.hub.tree(self) if f.name == "config.json"] + self._weights()
+
+    def to_fetch(self):
+        return [f for f in self.files() if not f.whole(self.folder)]
+
+    def too_large(self):
+        """Whether it is larger than the disk allowed, and in shards: an index and two. Then `shard` has each alone."""
+        room = cache.allowance()
+        return bool(room) and self.size() > room and len(self._weights()) > 2
+
+    @contextmanager
+    def held(self, ending=""):
+        """The folder with the files whose names end so, fetched if need be; nobody evicts them in the block.
+
+        Files that were opened stay readable after it. Messages about the folder name the revision instead.
+        """
+        with cache.held(self, lambda: [f for f in self.to_fetch() if f.name.endswith(ending)]):
+            try:
+                yield self.folder
+            except CheckpointError as error:
+                raise CheckpointError(str(error).replace(str(self.folder), self.name)) from None
+
+    @contextmanager
+    def shard(self, name):
+        """Path of one shard, which then loses its name: if it was opened, closing it frees the disk."""
+        with self.held(name):
+            yield self.folder / name
+            (self.folder / name).unlink()
+
+    def file(self, name):
+        """It alone is fetched, into the cache of the Hub's client."""
+        from huggingface_hub import hf_hub_download
+
+        where = {"revision": self.commit, "endpoint": self.hub.endpoint()}
+        what = f"{name} of {self.repo}"
+        return self.hub.contact.patiently(what, lambda: hf_hub_download(self.repo, name, **where))
+
+
+def list_all(checkpoints):
+    """Ask for the files of many checkpoints at once, so that each then knows its own; returns {checkpoint: error}."""
+
+    def one(checkpoint):
+        try:
+            hub_listing.HUB.tree(checkpoint.source)
+        except CheckpointError as error:
+            return error
+
+    hub_listing.HUB.refused.clear()
+    remote = [c for c in checkpoints if c.source.remote]
+    with ThreadPoolExecutor(8) as pool:
+        return {c: error for c, error in zip(remote, pool.map(one, remote), strict=True) if error}
+
+
+def _short(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
