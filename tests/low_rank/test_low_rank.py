@@ -13,6 +13,7 @@ from nla import low_rank
 from nla.low_rank import factorisation, layers as low_rank_layers, saving
 from nla.low_rank.counts import parameters, skeleton
 from nla.matrices import in_memory
+from nla.running import losses
 from nla.running.activations import Inputs
 from nla.studies import stored
 from nla.studies.low_rank_compression import budgets, calibration, controls, progressive, regression
@@ -183,7 +184,7 @@ def compressed(model):
 
 def test_sensitivity_and_controls_are_those_of_the_whole_model_run_anew(compressed):
     model, windows, plain, factors = compressed
-    whole = calibration.losses(model, windows)
+    whole = losses.losses(model, windows)
     for row in budgets.sensitivity(model, factors, windows, [0.25]).itertuples():
         loss = budgets.loss_at(model, factors, {(row.kind, row.layer): row.rank}, windows)
         assert row.rise == pytest.approx(loss - whole.mean(), abs=1e-6)
@@ -192,7 +193,7 @@ def test_sensitivity_and_controls_are_those_of_the_whole_model_run_anew(compress
     for row in table[table.way == "whitened"].itertuples():
         part = windows if row.layer == controls.middle(model) else windows[::2]
         ranks = {key: 2 for key in factors if key[1] == row.layer and key[0] in regression.MLP}
-        rise = budgets.loss_at(model, factors, ranks, part) - calibration.losses(model, part).mean()
+        rise = budgets.loss_at(model, factors, ranks, part) - losses.losses(model, part).mean()
         assert row.mean == pytest.approx(rise, abs=1e-6) and len(row.losses) == len(part)
 
 
@@ -214,7 +215,7 @@ def test_in_turn_is_what_it_is_when_everything_runs_from_the_start(compressed):
             low_rank.replace(student, here, find)
             if steps:
                 progressive.calibrate(student, model, windows, steps, seed=layer)
-            assert found[way, layer + 1] == pytest.approx(calibration.losses(student, windows).mean(), rel=1e-4)
+            assert found[way, layer + 1] == pytest.approx(losses.losses(student, windows).mean(), rel=1e-4)
     first = progressive.progressive(model, plain, factors, windows, windows, [progressive.IN_TURN], layers=1)
     assert first.loss.tolist() == pytest.approx(found[progressive.IN_TURN].loc[:1].tolist(), rel=1e-5)
 

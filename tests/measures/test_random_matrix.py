@@ -6,7 +6,7 @@ import torch
 
 import nla
 from nla.nulls import edges, spikes
-from nla.studies.random_matrix_theory import beside_nulls, plots
+from nla.studies.random_matrix_theory import beside_nulls, onset
 from tests.helpers.families import CONFIGS
 from tests.helpers.random_matrix import gaussian, matrix_of, planted
 
@@ -85,5 +85,5 @@ def test_an_initialised_model_of_every_family_passes_as_random(name, tmp_path):
         < 0.3
     )
     assert inner.spacing_ratio.mean() == pytest.approx(0.5307, abs=0.04)
-    found = plots.departures(inner)
+    found = onset.departures(inner)
     assert not (found[["distance", "right", "left"]] >= 0).any(axis=None)

@@ -9,7 +9,7 @@ import torch
 import nla
 from nla import measures
 from nla.figures import parts
-from nla.studies.fine_tuning_stages import change_plots
+from nla.studies.fine_tuning_stages import stage_changes
 from tests.helpers.stages import change
 
 
@@ -152,7 +152,7 @@ def test_resized_vocabulary_is_compared_on_common_rows(chain, ladder):
 def test_random_changes_are_those_of_updates_of_the_same_norm(ladder):
     """Noise of relative norm d that knows nothing of W makes an RMS larger by the factor sqrt(1 + d^2)."""
     before = nla.scan(str(ladder), [nla.update, nla.norms], steps="log")
-    found = change_plots.random_changes(before, before[:0], [nla.norms], draws=2)
+    found = stage_changes.random_changes(before, before[:0], [nla.norms], draws=2)
     assert set(found.draw) == {0, 1} and set(found["update"]) == {parts.PRETRAINING}
     last = before[before.step == before.step.max()].set_index(["kind", "layer"])
     sizes = last.delta_norm.reindex(found.index)

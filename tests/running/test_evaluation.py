@@ -28,19 +28,23 @@ def test_a_folder_is_run_on_the_text_or_it_is_said_why_not(name, tmp_path, monke
     settings = CONFIGS[name] | {"vocab_size": 1025, "max_position_embeddings": 40}
     build(name, **settings).save_pretrained(tmp_path / "m")
     checkpoint = nla.checkpoints(str(tmp_path / "m"))[0]
-    assert evaluation.running(checkpoint) == (None, "there is no tokenizer.json beside the weights")
+    with pytest.raises(evaluation.CannotRun, match=r"no tokenizer\.json beside the weights"):
+        evaluation.running(checkpoint)
     with_tokenizer(tmp_path / "m", "[MASK]")
-    assert "entries" in evaluation.running(checkpoint, 1e12)[1]
+    with pytest.raises(evaluation.CannotRun, match="more than 3e\\+08 entries"):
+        evaluation.running(checkpoint, 1e12)
     text = tmp_path / "text"
     text.write_text("def f(x):\n    return x\n" * 60)
     monkeypatch.setenv("TEXT", str(text))
-    now, why = evaluation.running(checkpoint)
-    assert not why and now.windows.shape[1] == 41 and texts.texts() == [text.read_text()]
+    now = evaluation.running(checkpoint)
+    assert now.windows.shape[1] == 41 and texts.texts() == [text.read_text()]
     assert 3 < now.losses(now.model).mean() < 15 and len(now.losses(now.model)) == len(now.windows)
     text.write_text("x")
-    assert "shorter" in evaluation.running(checkpoint)[1]
+    with pytest.raises(evaluation.CannotRun, match="shorter"):
+        evaluation.running(checkpoint)
     with_tokenizer(tmp_path / "m", *(f"<{i}>" for i in range(5)))
-    assert "more tokens" in evaluation.running(checkpoint)[1]
+    with pytest.raises(evaluation.CannotRun, match=r"tokenizer\.json has 1029 tokens, the model 1025"):
+        evaluation.running(checkpoint)
 
 
 def test_a_bert_without_its_head_can_be_read_but_not_scored(tmp_path):

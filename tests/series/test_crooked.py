@@ -10,7 +10,7 @@ from nla import figures
 from nla.figures import parts
 from nla.studies.biases_layernorms import plots
 from nla.studies.fine_tuning_stages import stage_plots
-from nla.studies.sparsity import row_norm_plots
+from nla.studies.sparsity import row_norm_plots, row_norms
 from tests.helpers.crooked import SPOILT, VOCABULARY, crooked_ladder
 
 
@@ -31,10 +31,10 @@ def test_is_as_crooked_as_it_says(crooked):
 
 def test_heads_of_queries_beside_the_keys_that_they_meet(crooked):
     with nla.load(crooked) as weights:
-        fig, heads = row_norm_plots.by_head(weights.matrices(["query", "key", "value", "dense"]), 1.0)
+        heads = row_norms.by_head(weights.matrices(["query", "key", "value", "dense"]), 1.0)
         key = weights.matrix("key", 1).values.view(2, 8, 32).norm(dim=2).argmax(1)
     assert heads.groupby("kind").size().to_dict() == {"query": 12, "dense": 12, "key": 6, "value": 6}
-    met = row_norm_plots.met(heads)
+    fig, met = row_norm_plots.by_head(heads), row_norms.met(heads)
     assert met[met.layer == 1].sort_values("place").index_key.tolist() == np.repeat(key.numpy(), 2).tolist()
     assert sum(bool(ax.get_title()) for ax in fig.axes) == 4
 
@@ -45,7 +45,8 @@ def test_what_is_left_out_everywhere_is_not_drawn(tmp_path, capsys):
         figures.show(draw(nothing, "size"), "00_none", "tiny")
         assert capsys.readouterr().out == "figure 00_none: nothing of tiny can be shown here\n"
     assert not (tmp_path / "figures" / "tiny" / "00_none.png").exists()
-    assert row_norm_plots.met(row_norm_plots.by_head([], 1.0)[1]).empty
+    heads = row_norms.by_head([], 1.0)
+    assert row_norms.met(heads).empty and not row_norm_plots.by_head(heads).axes
 
 
 def test_an_axis_with_nothing_above_zero_stays_linear(tmp_path):

@@ -18,7 +18,7 @@ from nla.figures import parts
 from nla.models.recipes import Recipe
 from nla.running import evaluation, texts
 from nla.studies import stored
-from nla.studies.fine_tuning_stages import change_plots, controls, fine_tuning
+from nla.studies.fine_tuning_stages import controls, fine_tuning, stage_changes
 from nla.studies.fine_tuning_stages.shaken import Shaken, shaken
 
 
@@ -114,13 +114,13 @@ def frame(step, values, name="rms"):
 
 def test_changes_of_opposite_sign_do_not_cancel():
     before = pd.concat([frame(0, [1.0, 1.0, 1.0, 1.0]), frame(1, [1.1, 0.9, 1.1, 0.9])])
-    found = change_plots.changes(before, before[:0].assign(stage=None))
+    found = stage_changes.changes(before, before[:0].assign(stage=None))
     np.testing.assert_allclose(found.rms, [10, -10, 10, -10])
     random = pd.concat([found.assign(rms=found.rms / k, draw=k) for k in (2, 5)])
-    table = change_plots.change_table(found, random)[parts.PRETRAINING]
+    table = stage_changes.change_table(found, random)[parts.PRETRAINING]
     assert table.loc["rms"].to_dict() == pytest.approx({"change": 10, "random": 5, "rising": 0.5})
-    assert list(change_plots.change_table(found)[parts.PRETRAINING]) == ["change", "rising"]
-    assert len(change_plots.changes(frame(0, [1.0]), before[:0].assign(stage=None))) == 0  # a single checkpoint
+    assert list(stage_changes.change_table(found)[parts.PRETRAINING]) == ["change", "rising"]
+    assert len(stage_changes.changes(frame(0, [1.0]), before[:0].assign(stage=None))) == 0  # a single checkpoint
 
 
 def test_shaken_weights_are_moved_by_noise_of_the_norm_asked_for(ladder):

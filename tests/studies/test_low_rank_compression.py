@@ -13,6 +13,7 @@ import nla
 from nla import low_rank
 from nla.low_rank import factorisation
 from nla.low_rank.counts import parameters, skeleton
+from nla.running import losses
 from nla.running.activations import Inputs
 from nla.studies.low_rank_compression import budgets, calibration, regression
 from tests.helpers.low_rank import problem, svd
@@ -75,7 +76,7 @@ def test_moments_are_those_of_what_the_modules_are_given(model):
 
 def test_losses_and_their_interval(model):
     windows = torch.randint(0, 97, (9, 17), generator=torch.Generator().manual_seed(0))
-    found = calibration.losses(model, windows, at_once=4)
+    found = losses.losses(model, windows, at_once=4)
     assert found.shape == (9,) and found.mean() == pytest.approx(nla.running.losses.loss(model, windows), rel=1e-6)
     rng = np.random.default_rng(0)
     hits = [low <= 1 <= high for _, low, high in (calibration.interval(rng.exponential(size=60)) for _ in range(150))]

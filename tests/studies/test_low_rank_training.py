@@ -1,6 +1,7 @@
 """The 26 experiments, the models they make in every family, and how variants are trained and compared."""
 
 import json
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,6 +16,7 @@ from nla.demo import train
 from nla.low_rank.changes import Change, Silent, apply, halves, label
 from nla.low_rank.counts import skeleton
 from nla.running import language
+from nla.running.evaluation import CannotRun
 from nla.studies.low_rank_training import experiments, runs as low_rank_training_runs, variants
 from tests.helpers.families import CONFIGS
 from tests.helpers.ladders import tiny_neox
@@ -237,21 +239,22 @@ def test_unknown_variants_and_no_steps_are_refused():
 def test_models_that_are_not_trained_say_why(tmp_path, monkeypatch):
     monkeypatch.delenv("TEXT", raising=False)
     tiny_neox(0).save_pretrained(tmp_path / "tiny")
-    checkpoint = nla.checkpoints(str(tmp_path / "tiny"))[0]
-    sizes = language.configuration(checkpoint)
-    assert variants.material(checkpoint, sizes)[2] == "there is no tokenizer.json"
-    demo = nla.checkpoints("demo")[0]
-    assert variants.material(demo, sizes)[2] == "its tokenizer has 1024 entries, the model 97"
-    small = language.configuration(demo)
-    monkeypatch.setattr(variants, "SMALL", 1e6)
-    assert variants.material(demo, small)[2] == "3,062,784 parameters need a GPU"
-    assert "set TEXT to a file" in variants.material(demo, small, device="cuda")[2]
-    assert variants.material(demo, small, str(tmp_path / "no.txt"), "cuda")[2].endswith("no.txt is not a file")
+    checkpoint, demo = nla.checkpoints(str(tmp_path / "tiny"))[0], nla.checkpoints("demo")[0]
+    sizes, small = language.configuration(checkpoint), language.configuration(demo)
+    for why, place, config, options in (
+        ("there is no tokenizer.json", checkpoint, sizes, {}),
+        ("tokenizer.json has 1024 tokens, the model 97", demo, sizes, {}),
+        ("3,062,784 parameters need a GPU", demo, small, {"small": 1e6}),
+        ("set TEXT to a file", demo, small, {"small": 1e6, "device": "cuda"}),
+        ("no.txt is not a file", demo, small, {"text": str(tmp_path / "no.txt")}),
+    ):
+        with pytest.raises(CannotRun, match=re.escape(why)):
+            variants.material(place, config, **options)
     text = tmp_path / "some.txt"
     text.write_text("def f(x):\n    return x\n" * 3000)
     monkeypatch.setenv("TEXT", str(text))
-    windows, unseen, why_not = variants.material(demo, small, device="cuda")
-    assert why_not == "" and windows.shape[1] == unseen.shape[1] == 257 and len(windows) > 5 * len(unseen)
+    windows, unseen = variants.material(demo, small, device="cuda", small=1e6)
+    assert windows.shape[1] == unseen.shape[1] == 257 and len(windows) > 5 * len(unseen)
 
 
 def test_a_short_training_reads_as_much_text_as_it_takes(monkeypatch):
@@ -273,11 +276,11 @@ def test_a_geometry_on_the_hub_is_trained_on_a_text_that_is_named(hub, tmp_path,
     hub.add("acme/small", {"step0": folder, "main": folder})
     checkpoint = nla.checkpoints("acme/small")[-1]
     sizes = language.configuration(checkpoint)
-    monkeypatch.setattr(variants, "SMALL", 1e4)
-    assert variants.material(checkpoint, sizes)[2].endswith("parameters need a GPU")
+    with pytest.raises(CannotRun, match="parameters need a GPU"):
+        variants.material(checkpoint, sizes, small=1e4)
     text.write_text("def f(x):\n    return x\n" * 1000)
-    windows, unseen, why_not = variants.material(checkpoint, sizes, str(text), "cuda")
-    assert why_not == "" and windows.shape[1] == 65  # the context of this model
+    windows, unseen = variants.material(checkpoint, sizes, str(text), "cuda", small=1e4)
+    assert windows.shape[1] == 65  # the context of this model
     chosen = variants.few(sizes)
     assert {"whole", "no attention"} < set(chosen) and any("mlp rank" in name for name in chosen)
     table = variants.compare(sizes, windows, unseen, chosen, steps=8, held_out=4, device="cpu", peak=1e-2)

@@ -6,11 +6,12 @@ import pytest
 import nla
 from nla import nulls
 from nla.studies.orthogonality import plots
+from nla.studies.orthogonality.residual_stream import in_residual_stream
 
 
 def test_figures_take_the_side_of_the_residual_stream(ladder):
     table = nla.scan(str(ladder), [nla.orthogonality, nla.angles], progress=False)
-    seen = plots.in_residual_stream(table).groupby("kind").first()
+    seen = in_residual_stream(table).groupby("kind").first()
     for kind, side in {"query": "rows", "dense": "columns", "dense_4h_to_h": "columns", "embed_out": "rows"}.items():
         row = seen.loc[kind]
         assert row.mean_angle == row[f"mean_angle_{side}"] and row.max_abs_cosine == row[f"max_abs_cosine_{side}"]

@@ -8,7 +8,7 @@ import torch
 import nla
 from nla import nulls
 from nla.running import activations
-from nla.studies.random_matrix_theory import beside_nulls, overlaps, plots, removal_plots
+from nla.studies.random_matrix_theory import beside_nulls, onset, overlaps
 from tests.helpers.random_matrix import gaussian, matrix_of
 
 
@@ -39,12 +39,12 @@ def test_an_overlap_does_not_say_where_the_inputs_vary():
     np.testing.assert_allclose(found["place"], (np.arange(40) + 0.5) / 40)
     np.testing.assert_allclose(found["variance"], values / values.mean(), rtol=1e-3)
     reads = pd.DataFrame([{"step": 3, "kind": "dense", "layer": 0} | found])
-    assert removal_plots.far_end(reads) == {"dense": (4, 4)}
-    read = removal_plots.variance_read(reads).iloc[0]
-    assert np.allclose(removal_plots.beyond(reads)[["largest", "middle", "smallest"]], 1)
+    assert overlaps.far_end(reads) == {"dense": (4, 4)}
+    read = overlaps.variance_read(reads).iloc[0]
+    assert np.allclose(overlaps.beyond(reads)[["largest", "middle", "smallest"]], 1)
     assert read.largest == pytest.approx(values[:4].mean() / values.mean(), rel=1e-3)
     assert read.smallest == pytest.approx(values[-4:].mean() / values.mean(), rel=1e-3)
-    text = removal_plots.by_step(removal_plots.beyond(reads), 100)
+    text = overlaps.by_step(overlaps.beyond(reads), 100)
     assert [line.split()[-1] for line in text.splitlines()[2:]] == ["100"] * 3
 
 
@@ -78,7 +78,7 @@ def test_the_first_departure_is_the_one_that_stays():
     base = {"kind": "dense", "layer": 0, "edge_left": np.nan, "edge_right": 0.0}
     values = {0: 1.0, 2: 4.0, 4: 1.0, 8: 4.0, 16: 5.0}
     table = pd.DataFrame([base | {"step": s, "mp_distance_relative": d} for s, d in values.items()])
-    found = plots.departures(table).iloc[0]
+    found = onset.departures(table).iloc[0]
     assert found.distance == 8 and np.isnan(found.right) and found.left == -1
-    assert plots.span(pd.Series([8.0, 16.0, np.nan])) == "8-16 (1 of 3 never)"
-    assert plots.span(pd.Series([-1.0])) == "no such edge"
+    assert onset.span(pd.Series([8.0, 16.0, np.nan])) == "8-16 (1 of 3 never)"
+    assert onset.span(pd.Series([-1.0])) == "no such edge"

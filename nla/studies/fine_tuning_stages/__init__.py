@@ -4,5 +4,5 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["change_plots", "controls", "fine_tuning", "loss_plots", "shaken", "stage_plots"],
+    submodules=["controls", "fine_tuning", "loss_plots", "shaken", "stage_changes", "stage_plots"],
 )

@@ -70,9 +70,9 @@ def by_stage(checkpoints, examples, kinds=None):
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
-def tables(model, examples, chain):
-    """{"later": `by_stage` of a chain on half of the examples, "around", "tuned": `before_and_after` up to `MOST`}."""
-    short = sum(p.numel() for p in model.parameters() if p.ndim > 1) < MOST
+def tables(model, examples, chain, most=MOST):
+    """{"later": `by_stage` of a chain on half of the examples, "around", "tuned": `before_and_after`, if small}."""
+    short = sum(p.numel() for p in model.parameters() if p.ndim > 1) < most
     around, tuned = before_and_after(model, examples) if short else ({}, pd.DataFrame())
     return {"later": by_stage(chain, examples[::2]), "around": pd.DataFrame([around]), "tuned": tuned}
 

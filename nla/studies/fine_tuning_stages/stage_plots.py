@@ -1,28 +1,12 @@
 """Figures of chains of stages: pretraining and what follows on one axis, and the updates side by side."""
 
-from itertools import pairwise
-
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 from matplotlib.colors import Normalize
 
 from nla import figures, matrices
 from nla.figures.parts import PRETRAINING, colors
-
-
-def updates(before, after):
-    """The rows of `nla.update` for the last interval of pretraining and for each stage; column ``update`` says which.
-
-    Parameters
-    ----------
-    before, after : pandas.DataFrame
-        Of the ladder and of the chain; the chain's first row is the ladder's last checkpoint.
-    """
-    parts = [before[before.step == before.step.max()].assign(update=PRETRAINING)]
-    parts += [after[after.step > after.step.min()].assign(update=lambda rows: rows.stage)]
-    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
-    return table[table.delta_norm.notna()] if "delta_norm" in table else table[:0]
+from nla.studies.fine_tuning_stages.stage_changes import COLUMNS, change_table, draws, intervals
 
 
 def over_stages(before, after, column, ylabel=None, baseline=None, log=False):
@@ -107,13 +91,6 @@ def deciles(table):
     return fig
 
 
-def intervals(before, after):
-    """[(name, rows before, rows after)] of the last interval of pretraining, if there is one, and of each stage."""
-    steps, stages = sorted(set(before.step))[-2:], list(dict.fromkeys(after.stage))
-    found = [(PRETRAINING, *(before[before.step == step] for step in steps))] if len(steps) == 2 else []
-    return found + [(b, after[after.stage == a], after[after.stage == b]) for a, b in pairwise(stages)]
-
-
 def spectra(before, after):
     """One panel per kind: by how much singular values change in each update, percent; medians over layers, smoothed."""
     found = intervals(before, after)
@@ -145,7 +122,7 @@ def by_size(before, table, lengths=None, controls=None, column="delta_stable_ran
     Parameters
     ----------
     before, table : pandas.DataFrame
-        Of the ladder, and of `updates`.
+        Of the ladder, and of `stage_changes.updates`.
     lengths : dict, optional
         stage -> number of updates.
     controls : pandas.DataFrame, optional
@@ -158,6 +135,9 @@ def by_size(before, table, lengths=None, controls=None, column="delta_stable_ran
     shades = colors([PRETRAINING, *dict.fromkeys(table["update"])])
     axes = {"delta_norm": "||update|| / ||W||"} | ({"length": "updates"} if lengths else {})
     fig, axs = plt.subplots(1, len(axes), figsize=(4.4 * len(axes), 3.4), sharey=True, squeeze=False)
+    dots = [(name, rows, {"label": name}) for name, rows in table.groupby("update", sort=False)]
+    for name, rows in controls.groupby("stage", sort=False) if controls is not None else ():
+        dots.append((name, rows, {"mfc": "white", "label": f"pretraining as long as {name}"}))
 
     def place(ax, x, rows, **style):
         low, middle, high = rows[column].quantile([0.25, 0.5, 0.75])
@@ -168,26 +148,47 @@ def by_size(before, table, lengths=None, controls=None, column="delta_stable_ran
         points = ladder.assign(x=ladder_x).groupby("step")[["x", column]].median()
         ax.plot(points.x, points[column], color="black", lw=0.8, zorder=1)
         for step, rows in ladder.groupby("step"):
-            place(
-                ax, points.x[step], rows, fmt=".", color="black", label=PRETRAINING if step == points.index[0] else None
-            )
-            ax.annotate(
-                f"{step:,}", (points.x[step], points[column][step]), (3, -8), textcoords="offset points", fontsize=6
-            )
-        for name, rows in table.groupby("update", sort=False):
-            if of == "delta_norm" or name in lengths:
-                x = rows.delta_norm.median() if of == "delta_norm" else lengths[name]
-                place(ax, x, rows, fmt="o", color=shades[name], label=name)
-        for name, rows in controls.groupby("stage", sort=False) if controls is not None else ():
+            label, at = PRETRAINING if step == points.index[0] else None, (points.x[step], points[column][step])
+            place(ax, points.x[step], rows, fmt=".", color="black", label=label)
+            ax.annotate(f"{step:,}", at, (3, -8), textcoords="offset points", fontsize=6)
+        for name, rows, style in dots:
             if name in shades and (of == "delta_norm" or name in lengths):
                 x = rows.delta_norm.median() if of == "delta_norm" else lengths[name]
-                label = f"pretraining as long as {name}"
-                place(ax, x, rows[rows.layer >= 0], fmt="o", mfc="white", color=shades[name], label=label)
+                place(ax, x, rows[rows.layer >= 0], fmt="o", color=shades[name], **style)
         ax.axhline(1, color=figures.GREY, lw=2.5, zorder=0)
         figures.log_axis(ax.yaxis)
-        ax.set_xscale("log")
+        ax.set(xscale="log", xlabel=xlabel)
         ax.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
-        ax.set_xlabel(xlabel)
     axs.flat[0].set_ylabel(ylabel or column)
     axs.flat[-1].legend(fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+def change_dots(found, random=None, labels=COLUMNS):
+    """A row per measure: median of |change| over matrices in each update; grey, that of random updates of its norm.
+
+    Parameters
+    ----------
+    found, random : pandas.DataFrame
+        See `stage_changes.change_table`.
+    """
+    table = change_table(found, random)
+    names = list(dict.fromkeys(found["update"]))
+    fig, ax = plt.subplots(figsize=(7.6, 0.3 * len(table) + 1.2))
+    for i, name in enumerate(names):
+        y = np.arange(len(table)) + (i - (len(names) - 1) / 2) * 0.26
+        if (name, "random") in table:
+            for j, (_, draw) in enumerate(draws(random, name).iterrows()):
+                label = None if i or j else "random update\nof that norm"
+                ax.plot(draw.reindex(table.index), y, "|", ms=6, mew=1.6, color=figures.GREY, label=label, zorder=1)
+        ax.plot(table[name, "change"], y, "o", ms=4.5, mew=0, color=colors(names)[name], label=name)
+    ax.set_xscale("symlog", linthresh=1e-3, linscale=0.5)
+    ticks = [0, 0.001, 0.01, 0.1, 1, 10, 100]
+    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
+    ax.set_yticks(range(len(table)), [labels.get(name, name) for name in table.index], fontsize="small")
+    ax.set_yticks(np.arange(len(table) + 1) - 0.5, minor=True)
+    ax.grid(axis="y", which="minor", lw=0.4)
+    ax.tick_params(axis="y", which="minor", length=0)
+    ax.set(xlabel="|change| [%], median over all matrices", ylim=(len(table) - 0.5, -0.5), xlim=(-1e-4, None))
+    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     return fig

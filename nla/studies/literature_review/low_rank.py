@@ -33,6 +33,7 @@ def rank_16():
     from nla import low_rank
     from nla.models import checkpoints
     from nla.running import surgery
+    from nla.running.losses import losses
     from nla.studies.low_rank_compression import budgets, calibration, controls, regression
 
     checkpoint, model = calibration.sound(checkpoints("demo"))
@@ -40,8 +41,8 @@ def rank_16():
     factors = budgets.all_factors(model, keys=low_rank.linears(model, regression.MLP, [controls.middle(model)]))
     rank = max(1, round(controls.RANK * model.config.hidden_size))
     with surgery.replaced(model, {key: budgets.product(f, rank) for key, f in factors.items()}):
-        replaced = calibration.losses(model, windows)
-    return replaced - calibration.losses(model, windows)
+        replaced = losses(model, windows)
+    return replaced - losses(model, windows)
 
 
 def _more(number):

@@ -6,8 +6,9 @@ import pandas as pd
 from nla.low_rank.counts import break_even
 from nla.low_rank.factorisation import truncated, whitened
 from nla.running import surgery
+from nla.running.losses import losses
 from nla.running.resumed import Resumed
-from nla.studies.low_rank_compression.calibration import losses, matrices
+from nla.studies.low_rank_compression.calibration import matrices
 
 FRACTIONS = (1 / 8, 1 / 4, 1 / 2)  # of the parameters of a matrix
 

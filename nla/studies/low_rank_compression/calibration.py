@@ -1,4 +1,4 @@
-"""A language model ready to be compressed: its text, its losses window by window, what its layers are given."""
+"""A language model ready to be compressed: its text, and what its layers are given."""
 
 import numpy as np
 import pandas as pd
@@ -8,38 +8,30 @@ from nla import low_rank, nulls
 from nla.low_rank.counts import break_even, parameters, skeleton
 from nla.low_rank.factorisation import compare, without_alignment
 from nla.matrices.in_memory import in_memory
-from nla.running import activations, language, losses as running_losses, texts
+from nla.running import activations, language, texts
+from nla.running.evaluation import CannotRun, spoiled, tokenizer_for
 
-LARGEST = 2e8  # parameters, beyond which hundreds of evaluations are no matter for a processor
 
-
-def sound(ladder):
+def sound(ladder, most=2e8):
     """(checkpoint, model): the last of `ladder` without NaN and its transformers model; on the GPU if there is one.
 
-    The model is None where there is no such checkpoint, or it is too large for what follows; why is printed, and which
-    are passed over for their NaN.
+    Which are passed over for their NaN is printed; `CannotRun` where there is none, or where one has more than `most`
+    parameters, of which hundreds of evaluations are no matter for a processor.
     """
     for checkpoint in ladder[::-1]:
         count = parameters(skeleton(language.configuration(checkpoint)))
-        if count > LARGEST and not torch.cuda.is_available():
-            return _not(
-                f"{count:,} parameters are too many for hundreds of evaluations without a GPU", ladder[-1], None
-            )
+        if count > most and not torch.cuda.is_available():
+            raise CannotRun(f"{count:,} parameters are too many for hundreds of evaluations without a GPU")
         try:
             model = language.language_model(checkpoint)
         except ValueError as error:
-            return _not(str(error).partition(": ")[2], ladder[-1], None)
+            raise CannotRun(str(error).partition(": ")[2]) from error
         names = spoiled(model)
         if not names:
             return checkpoint, running(model)
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         print(f"{checkpoint.revision} is passed over where text is run: NaN or infinity in {names[0]}{more}")
-    return _not("no checkpoint is without NaN", ladder[-1], None)
-
-
-def spoiled(model):
-    """Names of the parameters of `model` with NaN or infinity."""
-    return [name for name, p in model.named_parameters() if not p.isfinite().all()]
+    raise CannotRun("no checkpoint is without NaN")
 
 
 def running(model):
@@ -50,32 +42,16 @@ def running(model):
 def text(checkpoint, model, length=256):
     """(calibration, held_out): token windows (n, length + 1) of two halves of the files of `texts.held_out`.
 
-    Nothing that serves to fit serves to judge. (None, None) where there can be none; why is printed.
+    Nothing that serves to fit serves to judge. `CannotRun` where there can be none.
     """
-    if model is None:
-        return None, None
-    bpe, config = texts.tokenizer(checkpoint), model.config
-    if bpe is None:
-        return _not("there is no tokenizer.json beside the weights", None, None)
-    if bpe.get_vocab_size() > config.vocab_size:
-        return _not(f"tokenizer.json has {bpe.get_vocab_size()} tokens, the model {config.vocab_size}", None, None)
+    config = model.config
+    bpe = tokenizer_for(checkpoint, config.vocab_size)
     if config.model_type in language.MASKED:
-        return _not("it predicts masked tokens, not the next one", None, None)
+        raise CannotRun("it predicts masked tokens, not the next one")
     source = texts.held_out()["source"]
     length = min(length, getattr(config, "max_position_embeddings", None) or length)
     halves = (source[: len(source) // 2], source[len(source) // 2 :])
     return tuple(texts.windows(bpe, half, length).to(model.device) for half in halves)
-
-
-def _not(reason, *result):
-    print("What needs the model to run on text is not done:", reason)
-    return result
-
-
-@torch.no_grad()
-def losses(model, windows, at_once=8):
-    """Mean cross-entropy of `model` on each of `windows` of token ids (n, length + 1): (n,) float64 NumPy, in nats."""
-    return running_losses.losses(model, windows, at_once)
 
 
 def interval(values, level=0.95, samples=2000, seed=0):

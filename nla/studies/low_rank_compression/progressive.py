@@ -8,9 +8,11 @@ import torch
 
 from nla import low_rank, models
 from nla.running import language
+from nla.running.evaluation import spoiled
+from nla.running.losses import losses
 from nla.running.resumed import Resumed
 from nla.studies.low_rank_compression.budgets import all_factors, cut, loss_at, rank_for
-from nla.studies.low_rank_compression.calibration import input_moments, losses, running, spoiled
+from nla.studies.low_rank_compression.calibration import input_moments, running
 
 TRUNCATED, AT_ONCE = "truncated SVD", "whitened, at once"
 IN_TURN, CALIBRATED = "whitened, in turn", "in turn, calibrated"

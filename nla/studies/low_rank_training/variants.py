@@ -14,13 +14,13 @@ from nla.low_rank.changes import Change, apply, label
 from nla.low_rank.counts import parameters
 from nla.models.paths import root
 from nla.models.recipes import Recipe
-from nla.running import texts as running_texts, training
+from nla.running import language, texts as running_texts, training
+from nla.running.evaluation import CannotRun, tokenizer_for
 from nla.studies.low_rank_training.experiments import EXPERIMENTS, count, qkv, scaled
 
 BATCH, HELD_OUT = 4, 64  # windows
 PEAK = train.RECIPE.peak
 TRAINED = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 13, 23, 25, 26)  # of the 26, those that differ at 6 layers
-SMALL = 2e7  # parameters that a CPU may be asked to train
 
 
 def variants(config):
@@ -62,29 +62,24 @@ def few(config):
     return found
 
 
-def material(checkpoint, config, text="", device="cpu", most=None):
-    """(training windows, held-out windows, "") to train the model of `config` on, or (None, None, why not).
+def material(checkpoint, config, text="", device="cpu", most=None, small=2e7):
+    """(training windows, held-out windows) to train the model of `config` on; or `CannotRun`.
 
     The text is a file, or what the environment variable TEXT names, its last tenth held out, absolute or seen from the
     project's folder; else the source of Python's standard library, parted as for the embedded model: of its files
-    evenly spread ones, of about `most` windows to train on, if that is given.
+    evenly spread ones, of about `most` windows to train on, if that is given. A CPU is asked to train, and that source
+    to be enough for, up to `small` parameters.
     """
-    text, size, bpe = text or os.environ.get("TEXT", ""), count(config), running_texts.tokenizer(checkpoint)
-    why_not = ""
-    if config.model_type == "bert":
-        why_not = "BERT reads both ways and predicts no next token"
-    elif bpe is None:
-        why_not = "there is no tokenizer.json"
-    elif bpe.get_vocab_size() > config.vocab_size:
-        why_not = f"its tokenizer has {bpe.get_vocab_size()} entries, the model {config.vocab_size}"
-    elif size > SMALL and device == "cpu":
-        why_not = f"{size:,} parameters need a GPU"
-    elif size > SMALL and not text:
-        why_not = "a model of this size needs a text of its own: set TEXT to a file"
-    elif text and not (root() / text).is_file():
-        why_not = f"TEXT={text} is not a file"
-    if why_not:
-        return None, None, why_not
+    text, size = text or os.environ.get("TEXT", ""), count(config)
+    if config.model_type in language.MASKED:
+        raise CannotRun("it predicts masked tokens, not the next one")
+    bpe = tokenizer_for(checkpoint, config.vocab_size)
+    if size > small and device == "cpu":
+        raise CannotRun(f"{size:,} parameters need a GPU")
+    if size > small and not text:
+        raise CannotRun("a model of this size needs a text of its own: set TEXT to a file")
+    if text and not (root() / text).is_file():
+        raise CannotRun(f"TEXT={text} is not a file")
     if text:
         whole = (root() / text).read_text(encoding="utf-8", errors="replace")
         texts, held_out = [whole[: len(whole) * 9 // 10]], [whole[len(whole) * 9 // 10 :]]
@@ -95,8 +90,8 @@ def material(checkpoint, config, text="", device="cpu", most=None):
     length = min(train.CONTEXT, getattr(config, "max_position_embeddings", train.CONTEXT))
     windows, unseen = (running_texts.windows(bpe, part, length) for part in (texts, held_out))
     if min(len(windows), len(unseen)) < BATCH:
-        return None, None, f"the text is too short: {len(windows)} windows of {length} tokens"
-    return windows, unseen, ""
+        raise CannotRun(f"the text is too short: {len(windows)} windows of {length} tokens")
+    return windows, unseen
 
 
 def _some(texts, tokens, longest=8):

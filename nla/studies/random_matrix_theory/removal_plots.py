@@ -42,43 +42,6 @@ def overlaps(table):
     return fig
 
 
-def beyond(table):
-    """Share of vectors whose overlap is above the random band, in the largest tenth, between, and the smallest tenth.
-
-    Parameters
-    ----------
-    table : pandas.DataFrame
-        See `overlaps`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        step, kind, layer, and the columns largest, middle, smallest: shares from 0 to 1.
-    """
-    return _in_parts(table, lambda row: np.asarray(row.overlap) > row.overlap_high)
-
-
-def variance_read(table):
-    """Like `beyond`, the mean of the variance of the inputs along the vectors over that along random ones, 1."""
-    return _in_parts(table, lambda row: np.asarray(row.variance))
-
-
-def by_step(found, unit=1):
-    """Text: means over layers of what `beyond` or `variance_read` found, times `unit`, kinds across."""
-    means = unit * found.groupby(["kind", "step"], sort=False)[["largest", "middle", "smallest"]].mean()
-    return means.unstack("kind").stack(0).to_string(float_format="{:.3g}".format)
-
-
-def _in_parts(table, curve):
-    rows = []
-    for row in table.itertuples():
-        parts = np.array_split(curve(row), 10)
-        found = {"largest": parts[0], "middle": np.concatenate(parts[1:-1]), "smallest": parts[-1]}
-        found = {name: float(part.mean()) for name, part in found.items()}
-        rows.append({"step": row.step, "kind": row.kind, "layer": row.layer} | found)
-    return pd.DataFrame(rows)
-
-
 def variances(table):
     """Variance of the inputs along right singular vectors over that along random ones, by tenth and over training.
 
@@ -104,18 +67,6 @@ def variances(table):
     figures.log_axis(axs[0].yaxis)
     axs[0].legend(fontsize="xx-small", ncols=2)
     return fig
-
-
-def far_end(table, least=2 / 3):
-    """{kind: (matches, far)} of the smallest tenth at the last step: vectors above the random band, and which of them
-    match an eigenvector of the inputs of little variance, from place `least` up; `table` as of `overlaps`."""
-    found = {}
-    for row in table[table.step == table.step.max()].itertuples():
-        tenth = np.array_split(np.arange(len(row.overlap)), 10)[-1]
-        above = tenth[np.asarray(row.overlap)[tenth] > row.overlap_high]
-        before = found.get(row.kind, (0, 0))
-        found[row.kind] = (before[0] + len(above), before[1] + int((np.asarray(row.place)[above] >= least).sum()))
-    return found
 
 
 def deciles(table, single):

@@ -1,13 +1,11 @@
 """By how much each measure of the series changes in each stage, beside random updates of the same norm."""
 
-import matplotlib.pyplot as plt
-import numpy as np
+from itertools import pairwise
+
 import pandas as pd
 
-from nla import figures
-from nla.figures.parts import colors
+from nla.figures.parts import PRETRAINING
 from nla.studies.fine_tuning_stages import shaken
-from nla.studies.fine_tuning_stages.stage_plots import intervals
 
 COLUMNS = {  # of each of notebooks 01 to 06, 08 and 09
     "rms": "RMS",
@@ -28,6 +26,27 @@ COLUMNS = {  # of each of notebooks 01 to 06, 08 and 09
     "outliers_right": "values above the random bulk",
     "alpha": "alpha",
 }
+
+
+def updates(before, after):
+    """The rows of `nla.update` for the last interval of pretraining and for each stage; column ``update`` says which.
+
+    Parameters
+    ----------
+    before, after : pandas.DataFrame
+        Of the ladder and of the chain; the chain's first row is the ladder's last checkpoint.
+    """
+    parts = [before[before.step == before.step.max()].assign(update=PRETRAINING)]
+    parts += [after[after.step > after.step.min()].assign(update=lambda rows: rows.stage)]
+    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    return table[table.delta_norm.notna()] if "delta_norm" in table else table[:0]
+
+
+def intervals(before, after):
+    """[(name, rows before, rows after)] of the last interval of pretraining, if there is one, and of each stage."""
+    steps, stages = sorted(set(before.step))[-2:], list(dict.fromkeys(after.stage))
+    found = [(PRETRAINING, *(before[before.step == step] for step in steps))] if len(steps) == 2 else []
+    return found + [(b, after[after.stage == a], after[after.stage == b]) for a, b in pairwise(stages)]
 
 
 def changes(before, after, columns=COLUMNS):
@@ -87,12 +106,12 @@ def change_table(found, random=None):
         rows = rows.drop(columns="update").dropna(axis=1, how="all")
         parts[name, "change"] = rows.abs().median()
         if random is not None and (random["update"] == name).any():
-            parts[name, "random"] = _draws(random, name).max()
+            parts[name, "random"] = draws(random, name).max()
         parts[name, "rising"] = (rows > 0).sum() / rows.notna().sum()
     return pd.DataFrame(parts)
 
 
-def _draws(random, name):
+def draws(random, name):
     """Median of |change| over matrices in each draw of the random update `name`: a row per draw."""
     return (
         random[random["update"] == name]
@@ -100,33 +119,3 @@ def _draws(random, name):
         .groupby("draw")
         .agg(lambda values: values.abs().median())
     )
-
-
-def change_dots(found, random=None, labels=COLUMNS):
-    """A row per measure: median of |change| over matrices in each update; grey, that of random updates of its norm.
-
-    Parameters
-    ----------
-    found, random : pandas.DataFrame
-        See `change_table`.
-    """
-    table = change_table(found, random)
-    names = list(dict.fromkeys(found["update"]))
-    fig, ax = plt.subplots(figsize=(7.6, 0.3 * len(table) + 1.2))
-    for i, name in enumerate(names):
-        y = np.arange(len(table)) + (i - (len(names) - 1) / 2) * 0.26
-        if (name, "random") in table:
-            for j, (_, draw) in enumerate(_draws(random, name).iterrows()):
-                label = None if i or j else "random update\nof that norm"
-                ax.plot(draw.reindex(table.index), y, "|", ms=6, mew=1.6, color=figures.GREY, label=label, zorder=1)
-        ax.plot(table[name, "change"], y, "o", ms=4.5, mew=0, color=colors(names)[name], label=name)
-    ax.set_xscale("symlog", linthresh=1e-3, linscale=0.5)
-    ticks = [0, 0.001, 0.01, 0.1, 1, 10, 100]
-    ax.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    ax.set_yticks(range(len(table)), [labels.get(name, name) for name in table.index], fontsize="small")
-    ax.set_yticks(np.arange(len(table) + 1) - 0.5, minor=True)
-    ax.grid(axis="y", which="minor", lw=0.4)
-    ax.tick_params(axis="y", which="minor", length=0)
-    ax.set(xlabel="|change| [%], median over all matrices", ylim=(len(table) - 0.5, -0.5), xlim=(-1e-4, None))
-    ax.legend(fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    return fig
