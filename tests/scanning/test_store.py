@@ -84,7 +84,7 @@ def package(tmp_path, monkeypatch):
         (nla.norms, "nulls/marchenko_pastur.py", True),  # by nla.nulls.gaussian
         (measure, "matrices/matrix.py", True),
         (measure, "nulls/edges.py", False),
-        (lambda m: {"x": nla.random_alpha(*m.shape)}, "nulls/edges.py", True),
+        (lambda m: {"x": nla.measures.random_alpha(*m.shape)}, "nulls/edges.py", True),
     ],
 )
 def test_fingerprint_follows_sources(package, measure, file, follows):
