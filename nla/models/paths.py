@@ -22,8 +22,7 @@ def slug(model):
 
 def root():
     """The checkout this package is installed from, or else the working directory."""
-    checkout = HERE.parent
-    return checkout if (checkout / "notebooks").is_dir() else Path.cwd()
+    return HERE.parent if (HERE.parent / "notebooks").is_dir() else Path.cwd()
 
 
 def build(slug):
