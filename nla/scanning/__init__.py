@@ -4,8 +4,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["announce", "cluster", "cluster_worker", "fingerprint", "plan", "rows", "scan", "store", "workers"],
-    submod_attrs={
-        "rows": ["KEYS"],
-    },
+    submodules=["cluster", "cluster_worker", "fingerprint", "plan", "processes", "rows", "scan", "store", "worker"],
+    submod_attrs={"rows": ["KEYS"]},
 )

@@ -4,57 +4,66 @@ It measures one checkpoint at a time, with all its threads; if it has two or mor
 """
 
 from concurrent.futures import wait
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 from threading import Lock
 
 from nla.models import cache, hub_listing, paths
 from nla.models.retries import SAID
-from nla.scanning import fingerprint as scanning_fingerprint
-from nla.scanning.plan import Job
+from nla.scanning import fingerprint
+from nla.scanning.rows import Part
+from nla.scanning.worker import Worker
 
-_jobs, _opening, _turn = {}, Lock(), Lock()  # the run in hand, and who measures
+_workers, _opening, _turn = {}, Lock(), Lock()  # of the run in hand, and who measures
 
 
-def measured(run, place, measures, known):
-    """In a worker: what `Job.measured` returns for the checkpoint at this place of the ladder."""
-    if any(
-        fingerprint and scanning_fingerprint.fingerprint(m) != fingerprint
-        for m, fingerprint in zip(measures, known, strict=True)
-    ):
+@dataclass(frozen=True)
+class Run:
+    """What each worker is told of a scan; for all but `demo`, where the package's models lie, see `worker.Worker`."""
+
+    name: str
+    ladder: list
+    part: Part
+    device: str
+    threads: int | None
+    demo: Path
+
+
+def measured(run, place, measures, keys):
+    """In a worker: what its `Worker` found in the checkpoint at this place of the ladder."""
+    if any(key and fingerprint.fingerprint(m) != key for m, key in zip(measures, keys, strict=True)):
         raise RuntimeError("a worker of the cluster has another version of nla")
     from distributed import get_worker
 
-    job = _side(run, measures)
-    checkpoint = job.ladder[place]
-    job.fetch_ahead([checkpoint])
-    worker = get_worker()
+    process, worker = get_worker(), _worker(run)
+    checkpoint = worker.ladder[place]
+    worker.stream.fetch_ahead([checkpoint])
 
     def alive():
-        worker.log_event(run[0], place)
+        process.log_event(run.name, place)
 
-    coming = job.coming.get(checkpoint)
+    coming = worker.stream.coming.get(checkpoint)
     while coming and not wait([coming], timeout=SAID).done:  # whether it came will be seen in a moment
         alive()
     while not _turn.acquire(timeout=SAID):  # if who has it is dead, its own signs of life are missed
         alive()
     try:
-        return job.measured(checkpoint, measures, (), alive)
+        return worker.measured(checkpoint, measures, alive)
     finally:
         _turn.release()
 
 
-def _side(run, measures):
-    """This worker's `Job` of a run: what stays open from one checkpoint to the next."""
+def _worker(run):
+    """The `Worker` of a run in this process: what stays open from one checkpoint to the next."""
     from distributed import get_worker
 
-    name, model, kinds, layers, device, workers, ladder, demo = run
     with _opening:
-        if name not in _jobs:
-            _jobs.clear()
-            ladder, cores = [_here(c, demo) for c in ladder], workers or get_worker().state.nthreads
-            _jobs[name] = Job(model, measures, kinds, layers, device, cores, False, ladder, cores)
+        if run.name not in _workers:
+            _workers.clear()
+            ladder, cores = [_here(c, run.demo) for c in run.ladder], run.threads or get_worker().state.nthreads
+            _workers[run.name] = Worker(ladder, run.part, run.device, cores, cores)
             cache.adopt(ladder)
-        return _jobs[name]
+        return _workers[run.name]
 
 
 def _here(checkpoint, demo):
@@ -66,6 +75,6 @@ def _here(checkpoint, demo):
 
 
 def leave(name):
-    job = _jobs.pop(name, None)
-    if job:
-        cache.evict(job.ladder, keep=(job.ladder[0], job.ladder[-1]))
+    worker = _workers.pop(name, None)
+    if worker:
+        cache.evict(worker.ladder, keep=(worker.ladder[0], worker.ladder[-1]))

@@ -4,14 +4,16 @@ import ast
 import hashlib
 import re
 from functools import cache
+from threading import Lock
 from types import CodeType, FunctionType, ModuleType
 
 from nla.models.paths import HERE
 
-ALWAYS = "nla.matrices"  # what hands every measure its Matrix
+_parsing = Lock()  # Python 3.11 cannot in two threads at once: "AST constructor recursion depth mismatch"
 
 
-def _pure(measure):
+def pure(measure):
+    """Whether it says that it depends on the weights and the first checkpoint alone, not on the step."""
     return getattr(measure, "pure", False)
 
 
@@ -26,20 +28,17 @@ def ours(thing):
 
 
 def fingerprint(measure):
-    """Hash of what a measure computes: its code, defaults and closure, and of the code and constants it refers to.
+    """Name and hash of what a measure computes: its code, defaults, closure, and the code and constants it refers to.
 
     A measure of this package is known by the source of its module and of all that this imports from the package, so
     that a comment also counts as a change; a user's own function by its compiled code, so that it does not.
-    `nla.matrices`, and what it imports, is under every measure.
+    `nla.matrices`, and what it imports, is under every measure: that hands it its Matrix.
     """
-    sha = hashlib.sha256()
-    if ours(measure):
-        _digest_sources([ALWAYS, measure.__module__], sha)
-        sha.update(name_of(measure).encode())
-    else:
-        _digest_sources([ALWAYS], sha)
+    sha, own = hashlib.sha256(), ours(measure)
+    _digest_sources(["nla.matrices"] + [measure.__module__] * own, sha)
+    if not own:
         _digest(measure, sha, set())
-    return sha.hexdigest()[:12]
+    return f"{name_of(measure)}-{sha.hexdigest()[:12]}"
 
 
 def _digest_sources(names, sha):
@@ -58,10 +57,12 @@ def _digest_sources(names, sha):
 def _imported(source):
     """The dotted names, ``nla.room.module`` or ``nla.room.module.thing``, that a source imports wherever in it."""
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    with _parsing:
+        tree = ast.parse(source)
+    for node in ast.walk(tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             above = f"{node.module}." if isinstance(node, ast.ImportFrom) else ""
-            names |= {above + alias.name for alias in node.names}
+            names |= {HERE.name} if getattr(node, "level", 0) else {above + alias.name for alias in node.names}
     return {name for name in names if name.split(".")[0] == HERE.name}
 
 
@@ -80,39 +81,31 @@ def _digest(thing, sha, seen):
         seen.add(id(thing))
     if isinstance(thing, CodeType):
         sha.update(thing.co_code + repr(thing.co_names).encode())
-        for constant in thing.co_consts:
-            _digest(constant, sha, seen)
+        _digest(thing.co_consts, sha, seen)
     elif isinstance(thing, FunctionType):
         if ours(thing):
             _digest_sources([thing.__module__], sha)
             return
         _digest(thing.__code__, sha, seen)
         captured = [c.cell_contents for c in thing.__closure__ or ()]
-        names = _names(thing.__code__)
-        used = [thing.__globals__[n] for n in sorted(names) if n in thing.__globals__]
-        for other in [*captured, *(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values(), *used]:
-            _digest(other, sha, seen)
+        used = [thing.__globals__[n] for n in sorted(_names(thing.__code__)) if n in thing.__globals__]
+        _digest([*captured, thing.__defaults__, thing.__kwdefaults__, *used], sha, seen)
     elif isinstance(thing, ModuleType):
         sha.update(f"{thing.__name__} {getattr(thing, '__version__', '')}".encode())
         if thing.__name__.split(".")[0] == HERE.name:
             _digest_sources([thing.__name__], sha)
-    elif isinstance(thing, (frozenset, set)):
-        sha.update(repr(sorted(map(repr, thing))).encode())
     elif hasattr(thing, "func") and hasattr(thing, "keywords"):  # functools.partial
-        for part in (thing.func, thing.args, sorted(thing.keywords.items())):
-            _digest(part, sha, seen)
-    elif isinstance(thing, dict):
-        _digest(sorted(thing.items(), key=repr), sha, seen)
-    elif isinstance(thing, (list, tuple)):
-        for part in thing:
+        _digest([thing.func, thing.args, thing.keywords], sha, seen)
+    elif isinstance(thing, (list, tuple, dict, set, frozenset)):
+        parts = list(thing.items() if isinstance(thing, dict) else thing)
+        for part in parts if isinstance(thing, (list, tuple)) else sorted(parts, key=repr):
             _digest(part, sha, seen)
     elif hasattr(thing, "tobytes"):
         sha.update(thing.tobytes())
     elif type(thing).__repr__ is not object.__repr__:
         sha.update(re.sub(r" at 0x[0-9a-f]+", "", repr(thing)).encode())
     elif callable(thing):
-        _digest(type(thing).__call__, sha, seen)
-        _digest(sorted(vars(thing).items()), sha, seen)
+        _digest([type(thing).__call__, vars(thing)], sha, seen)
 
 
 def _names(code):

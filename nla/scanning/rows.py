@@ -2,6 +2,7 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,41 @@ from nla.scanning import fingerprint
 KEYS = ["model", "revision", "step", "stage", "layer", "kind", "rows", "cols", "duplicate_of", "finite"]
 
 
-def rows(weights, measures, kinds, layers, workers, available, alive=lambda: None):
-    """([(what identifies the matrix, {measure: its dict})], hash of the entries) of matrices of `weights`, in order.
+@dataclass(frozen=True)
+class Part:
+    """Which matrices of each checkpoint: of these kinds, in these layers; None for all."""
 
-    `alive()` is called, in some thread, after each of them.
-    """
+    kinds: tuple | None
+    layers: tuple | None
+
+    @classmethod
+    def of(cls, *choices):
+        """From what a caller of `nla.scan` gives: one of them, several, or None."""
+        return cls(*(c if c is None else (c,) if isinstance(c, (str, int)) else tuple(c) for c in choices))
+
+    def suffix(self):
+        """What is added to the name of a file that holds this part only."""
+        chosen = [",".join(map(str, choice or ())) for choice in (self.kinds, self.layers)]
+        return f"--{chosen[0]}--{chosen[1]}" if any(chosen) else ""
+
+    def of_table(self, table):
+        """Those rows of a table."""
+        for column, choice in (("kind", self.kinds), ("layer", self.layers)):
+            table = table[table[column].isin(choice)] if choice and len(table) else table
+        return table.reset_index(drop=True)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One matrix: what identifies it, {measure: its dict of numbers}, and the hash of its entries."""
+
+    matrix: dict
+    found: dict
+    entries: str
+
+
+def rows(weights, measures, kinds, layers, workers, available, alive=lambda: None):
+    """([Row], hash of all entries) of the matrices of `weights`, in order; `alive()` after each, in some thread."""
     tasks = weights.index(kinds, layers)
     workers = max(1, min(workers, len(tasks)))
     if torch.device(weights.device).type != "cpu":
@@ -27,7 +58,7 @@ def rows(weights, measures, kinds, layers, workers, available, alive=lambda: Non
     with one_thread_each(workers, available), ThreadPoolExecutor(workers) as pool:
         # Embeddings first: they are the largest, and the small ones fill the gaps at the end. File by file, though.
         order = sorted(tasks, key=lambda t: (weights.place(*t), t[1] >= 0))
-        futures = {t: pool.submit(_measure, weights, *t, measures) for t in order}
+        futures = {t: pool.submit(_row, weights, *t, measures) for t in order}
         for future in futures.values():
             future.add_done_callback(lambda _: alive())
         try:
@@ -35,27 +66,30 @@ def rows(weights, measures, kinds, layers, workers, available, alive=lambda: Non
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    entries = hashlib.sha256("".join(sha for *_, sha in found).encode()).hexdigest()[:16]
-    return [(row, results) for row, results, _ in found], entries
+    return found, hashlib.sha256("".join(row.entries for row in found).encode()).hexdigest()[:16]
 
 
-def _measure(weights, kind, layer, measures):
-    """(what identifies the matrix, {measure: its dict}, hash of the entries) of one matrix."""
+def _row(weights, kind, layer, measures):
     matrix, checkpoint = weights.matrix(kind, layer), weights.checkpoint
     row = dict(model=checkpoint.model, revision=checkpoint.revision, step=checkpoint.step, stage=checkpoint.stage)
     row |= dict(layer=layer, kind=kind, rows=matrix.shape[0], cols=matrix.shape[1], finite=matrix.finite)
-    results = {}
+    found = {}
     for measure in measures:
         if kind in getattr(measure, "kinds", (kind,)):
             try:
-                results[measure] = _flat(measure(matrix), measure) if matrix.finite else {}
+                found[measure] = _flat(measure(matrix), measure) if matrix.finite else {}
             except CheckpointError:
                 raise
             except Exception as error:
                 error.add_note(f"in {fingerprint.name_of(measure)} of {kind}, layer {layer}, {checkpoint.revision}")
                 raise
     entries = matrix.weight.contiguous().view(torch.uint8).cpu().numpy()
-    return row, results, hashlib.sha256(entries).hexdigest()
+    return Row(row, found, hashlib.sha256(entries).hexdigest())
+
+
+def table(rows, measure):
+    """What `measure` found, a DataFrame with one row per matrix that it looks at."""
+    return pd.DataFrame([row.matrix | row.found[measure] for row in rows if measure in row.found])
 
 
 def _flat(result, measure):
@@ -73,18 +107,19 @@ def _flat(result, measure):
     return flat
 
 
-def join(frames, measures):
-    """Frames of several measures, same checkpoint, side by side; matrices in the order of `Weights.index`."""
-    pairs = list(zip(frames, measures, strict=True))
-    (joined, first), *rest = [pair for pair in pairs if len(pair[0])] or pairs[:1]
-    owner = dict.fromkeys(joined, fingerprint.name_of(first))
-    keys = [k for k in KEYS if k in joined]
-    for frame, measure in rest:
-        for column in frame.columns.difference(keys):
+def join(tables, measures):
+    """Tables of several measures, same checkpoint, side by side; matrices in the order of `Weights.index`."""
+    there = [(table, measure) for table, measure in zip(tables, measures, strict=True) if len(table)]
+    joined, owner = None, {}
+    for table, measure in there:
+        name = fingerprint.name_of(measure)
+        for column in table.columns.difference(KEYS):
             if column in owner:
-                raise ValueError(f"{fingerprint.name_of(measure)} and {owner[column]} both return {column!r}")
-            owner[column] = fingerprint.name_of(measure)
-        joined = joined.merge(frame, how="outer", on=keys)
+                raise ValueError(f"{name} and {owner[column]} both return {column!r}")
+            owner[column] = name
+        joined = table if joined is None else joined.merge(table, how="outer", on=[k for k in KEYS if k in joined])
+    if joined is None:
+        return tables[0]
     place = {"outer": joined.layer < 0, "layer": joined.layer, "kind": joined.kind.map(KINDS.index)}
     order = pd.DataFrame(place).sort_values(["outer", "layer", "kind"]).index
     return joined.loc[order].reset_index(drop=True)

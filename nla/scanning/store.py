@@ -3,27 +3,35 @@
 import glob
 import json
 import os
+from typing import NamedTuple
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from nla.models.paths import build
-from nla.scanning.fingerprint import fingerprint, name_of
+
+
+class Table(NamedTuple):
+    """The rows of one checkpoint, and what else is known of them: which weights, and which these were compared with."""
+
+    rows: pd.DataFrame
+    notes: dict
 
 
 def table_path(slug, measure, key):
-    """Where the table of `measure` for the checkpoint known as `key` is kept."""
-    return build(slug) / "tables" / f"{name_of(measure)}-{fingerprint(measure)}" / f"{key}.parquet"
+    """Where the table of a measure of this `fingerprint` is kept for the checkpoint known as `key`."""
+    return build(slug) / "tables" / measure / f"{key}.parquet"
 
 
 def read(path, identity):
-    """(rows, notes) of a table, or None if it is not there, not whole, or of another `identity` of the checkpoint."""
+    """The `Table` at `path`, or None if it is not there, not whole, or of another `identity` of the checkpoint."""
     try:
         table = pq.read_table(path)
         notes = json.loads(table.schema.metadata[b"nla"])
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
         return None
-    return (table.to_pandas(), notes) if notes.get("identity") == identity else None
+    return Table(table.to_pandas(), notes) if notes.get("identity") == identity else None
 
 
 def notes(slug, key, identity):

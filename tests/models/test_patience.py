@@ -11,7 +11,7 @@ from huggingface_hub import constants
 
 import nla
 from nla.models import cache, retries
-from nla.scanning.plan import Job
+from nla.scanning.worker import Stream
 from tests.helpers.ladders import moving, whole
 
 
@@ -106,11 +106,11 @@ def test_a_transfer_that_stands_still_or_panics(acme, same, tmp_path, monkeypatc
 def test_two_threads_fetch_one_ahead(acme, monkeypatch):
     """Each looks at what is on its way and at the disk, and then begins: that is one step."""
     ladder = nla.checkpoints("acme/tiny")
-    job = Job("acme/tiny", [moving], None, None, "cpu", 1, False, ladder)
+    stream = Stream(ladder)
     monkeypatch.setattr(cache, "ahead", lambda checkpoint: time.sleep(0.05) or Future())
-    both = [threading.Thread(target=job.fetch_ahead, args=([c],)) for c in ladder[2:]]
+    both = [threading.Thread(target=stream.fetch_ahead, args=([c],)) for c in ladder[2:]]
     for thread in both:
         thread.start()
     for thread in both:
         thread.join(30)
-    assert len(job.coming) == 1
+    assert len(stream.coming) == 1

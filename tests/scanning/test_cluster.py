@@ -14,8 +14,9 @@ from filelock import FileLock
 import nla
 from nla.commands.main import main
 from nla.models import retries
-from nla.scanning import cluster, cluster_worker, workers
-from nla.scanning.plan import Job
+from nla.scanning import cluster, cluster_worker, processes as cluster_processes
+from nla.scanning.plan import Plan
+from nla.scanning.rows import Part
 from tests.helpers.ladders import branches, moving, on_disk
 from tests.helpers.make import make
 
@@ -178,7 +179,7 @@ def test_a_scheduler_that_does_not_answer(monkeypatch, hasty):
             raise TimeoutError
 
     with pytest.raises(ConnectionError, match="an answer of the Dask scheduler") as error:
-        workers.there(Deaf())
+        cluster_processes.there(Deaf())
     assert one_line(error)
 
 
@@ -201,17 +202,17 @@ def test_a_worker_that_shows_no_sign_of_life_is_left_alone(ladder, hasty, monkey
 
 def test_signs_of_life_count_and_silence_too(ladder, scheduler, hasty, monkeypatch):
     """A worker says so after each matrix; one that was silent for too long is given nothing any more."""
-    job = Job(str(ladder), [moving], None, None, "cpu", 1, False, nla.checkpoints(str(ladder)))
+    plan = Plan.of(str(ladder), moving)
     before = time.time()
     nla.scan(str(ladder), moving, steps=[0], scheduler=scheduler)
-    assert before - 1 < job.seen(job.ladder[0]) < time.time() + 1
-    round = cluster._Round(job, None, None, job.ladder)
-    for checkpoint, worker in zip(job.ladder, "aabb", strict=True):
+    assert before - 1 < plan.seen(plan.ladder[0]) < time.time() + 1
+    round = cluster._Round(cluster.Crew(plan, None, None), plan.ladder)
+    for checkpoint, worker in zip(plan.ladder, "aabb", strict=True):
         round.hand[checkpoint] = cluster.InHand(worker, None, (), None, since=before - 10)
         if worker == "a":
-            job.alive(checkpoint)
-    monkeypatch.setattr(workers, "there", lambda client: {"a": 2, "b": 2})
-    assert round._there() == {"a": 2} and round.deaf == {"b": job.ladder[2]}
+            plan.alive(checkpoint)
+    monkeypatch.setattr(cluster_processes, "there", lambda client: {"a": 2, "b": 2})
+    assert round._there() == {"a": 2} and round.deaf == {"b": plan.ladder[2]}
 
 
 def test_a_damaged_checkpoint_is_reported_while_the_others_finish(ladder, scheduler):
@@ -235,16 +236,16 @@ def test_a_measure_that_fails_on_one_checkpoint_or_on_all(ladder, scheduler):
 
 @pytest.fixture
 def other(ladder):
-    """(Job, checkpoint step20) that another run has in hand: locked until the end of the test."""
-    job = Job(str(ladder), [moving], None, None, "cpu", 1, False, nla.checkpoints(str(ladder)))
-    with FileLock(job.lock(job.ladder[2])):
-        yield job, job.ladder[2]
+    """(Plan, checkpoint step20) that another run has in hand: locked until the end of the test."""
+    plan = Plan.of(str(ladder), moving)
+    with FileLock(plan.lock(plan.ladder[2])):
+        yield plan, plan.ladder[2]
 
 
 def test_what_another_run_has_in_hand_is_waited_for(ladder, scheduler, same):
     """step20 is locked for a second, as by another process, which then leaves it unfinished."""
-    job = Job(str(ladder), [moving], None, None, "cpu", 1, False, nla.checkpoints(str(ladder)))
-    lock = FileLock(job.lock(job.ladder[2]), thread_local=False)
+    plan = Plan.of(str(ladder), moving)
+    lock = FileLock(plan.lock(plan.ladder[2]), thread_local=False)
     lock.acquire()
     timer = threading.Timer(1.5, lock.release)
     timer.start()
@@ -288,9 +289,9 @@ def test_no_scheduler_and_no_dask_are_one_line(ladder, monkeypatch):
 
 
 def test_a_worker_with_other_code_is_refused(ladder):
-    run = ("run", str(ladder), None, None, "cpu", 1, nla.checkpoints(str(ladder)), ladder)
+    run = cluster_worker.Run("run", nla.checkpoints(str(ladder)), Part(None, None), "cpu", 1, ladder)
     with pytest.raises(RuntimeError, match="another version of nla"):
-        cluster_worker.measured(run, 0, [nla.norms], ["0123456789ab"])
+        cluster_worker.measured(run, 0, [nla.norms], ["norms-0123456789ab"])
 
 
 def test_workers_walk_on_and_else_enter_the_longest_stretch():

@@ -1,8 +1,11 @@
 """A measure is known by what it computes; a table is there whole or not at all."""
 
 import functools
+import gc
 import os
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
@@ -93,8 +96,23 @@ def test_fingerprint_follows_sources(package, measure, file, follows):
     assert (fingerprint.fingerprint(measure) != before) == follows
 
 
+def test_fingerprints_by_many_threads(package):
+    """As in a worker of a cluster, whose tasks begin at once, and where Dask looks at each collection of garbage."""
+    for path in package.rglob("*.py"):
+        path.write_text(path.read_text() + "\n# unseen\n")
+    measures = 4 * [nla.norms, nla.drift]
+    gc.callbacks.append(lambda *_: time.sleep(0))  # another thread's turn
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(fingerprint.fingerprint, measures))
+    finally:
+        gc.callbacks.pop()
+    assert len(set(found)) == 2
+
+
 @pytest.mark.parametrize(
-    "line", ["from nla.nulls.limits import EDGE", "from nla.nulls import limits", "import nla.nulls.limits"]
+    "line",
+    ["from nla.nulls.limits import EDGE", "from nla.nulls import limits", "import nla.nulls.limits", "from . import x"],
 )
 @pytest.mark.parametrize("inside", [False, True])
 def test_a_constant_of_another_module_counts(package, line, inside):

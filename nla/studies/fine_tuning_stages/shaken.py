@@ -61,8 +61,9 @@ def shaken(model, step, sizes, measures, draws=3):
     with load(model, step) as weights:
         for draw in range(draws):
             found, _ = scanning_rows.rows(Shaken(weights, sizes, draw), measures, None, None, threads.cores(), None)
-            for row, results in found:
-                if (row["kind"], row["layer"]) in sizes:
-                    numbers = {n: v for result in results.values() for n, v in result.items() if np.ndim(v) == 0}
-                    rows.append({"kind": row["kind"], "layer": row["layer"], "draw": draw} | numbers)
+            for row in found:
+                kind, layer = row.matrix["kind"], row.matrix["layer"]
+                if (kind, layer) in sizes:
+                    numbers = {n: v for result in row.found.values() for n, v in result.items() if np.ndim(v) == 0}
+                    rows.append({"kind": kind, "layer": layer, "draw": draw} | numbers)
     return pd.DataFrame(rows)

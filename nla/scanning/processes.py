@@ -44,10 +44,7 @@ def there(client):
         except OSError as error:
             if not isinstance(error, TimeoutError):
                 raise ConnectionError(GONE) from None
-        try:
-            wait.goes_on("an answer of the Dask scheduler")
-        except Waited as error:
-            raise ConnectionError(f"{error}; finished checkpoints are kept, run again") from None
+        waited(wait, "an answer of the Dask scheduler")
     cluster = _local(client)
     if cluster and len(found) < len(cluster.worker_spec):
         for name, process in list(cluster.workers.items()):
@@ -55,6 +52,14 @@ def there(client):
                 cluster.workers.pop(name, None)
         cluster.scale(len(cluster.worker_spec))
     return found
+
+
+def waited(wait, what):
+    """As `Wait.goes_on`, for what ends the whole scan if it does not come."""
+    try:
+        wait.goes_on(what)
+    except Waited as error:
+        raise ConnectionError(f"{error}; finished checkpoints are kept, run again") from None
 
 
 def _local(client):

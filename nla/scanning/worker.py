@@ -1,0 +1,120 @@
+"""What measures: it opens one checkpoint after another; the next one comes to this disk meanwhile."""
+
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock
+
+from nla.matrices.weights import Weights
+from nla.models import cache
+from nla.models.errors import CheckpointError, Unavailable
+from nla.models.ladder import neighbours
+from nla.numerics import threads
+from nla.scanning import rows
+from nla.scanning.fingerprint import pure
+
+
+@dataclass(frozen=True)
+class Found:
+    """What measures found in one checkpoint."""
+
+    tables: list  # a DataFrame for each of them
+    notes: dict  # `told`, and the hash of all entries
+    compared_with: set  # which other checkpoints they looked at: initial, previous, final
+
+
+def told(checkpoint):
+    """What says which weights these are; of a folder's, the files are read for that."""
+    return {"identity": checkpoint.source.identity(), "content": checkpoint.source.content()}
+
+
+class Worker:
+    """Measures a `rows.Part` of checkpoints of a ladder, one at a time, on the cores that are ours: by default all.
+
+    `matrices` are in hand at once, by default one per core; `device` as for `nla.scan`.
+    """
+
+    def __init__(self, ladder, part, device="auto", matrices=None, cores=None):
+        self.ladder, self.part, self.device = ladder, part, threads.device(device)
+        self.cores = cores or threads.cores()
+        self.matrices = matrices or self.cores
+        self.opened = {}  # {checkpoint: its Weights, or why there are none} of those that others are compared with
+        self.compared_with = None  # which these are; not known before something was measured
+        self.stream = Stream(ladder)
+
+    def measured(self, checkpoint, measures, alive, notes=None, after=()):
+        """`Found`; `alive()` is called after each matrix, and of `after` the first may be fetched meanwhile."""
+        notes = notes or told(checkpoint)
+        ends = {self.ladder[0], self.ladder[-1]}  # stay open; the previous one until the next
+        self.opened = {c: w for c, w in self.opened.items() if c in ends or not isinstance(w, Weights)}
+        with self._open(checkpoint) as weights:
+            self.stream.fetch_ahead(after)
+            kinds, layers = self.part.kinds, self.part.layers
+            found, entries = rows.rows(weights, measures, kinds, layers, self.matrices, self.cores, alive)
+        self.compared_with = (self.compared_with or set()) | weights.asked
+        notes = notes if kinds or layers else notes | {"entries": entries}
+        return Found([rows.table(found, m) for m in measures], notes, weights.asked)
+
+    def _open(self, checkpoint):
+        try:
+            keep = [self.ladder[0], self.ladder[-1]]
+            if self.compared_with is not None:
+                keep = [next(neighbours(self.ladder, checkpoint, which), checkpoint) for which in self.compared_with]
+            self.stream.make_room(checkpoint, keep)
+            return Weights(checkpoint, self.ladder, self.device, self.opened)
+        except Unavailable as error:
+            self.opened[checkpoint] = error  # a later one that is compared with it need not ask again
+            raise
+
+
+class Stream:
+    """The files of a ladder on this disk: what will be opened next comes, what is not needed any more goes."""
+
+    def __init__(self, ladder):
+        self.ladder, self.coming = ladder, {}
+        self.turn = Lock()  # of those who look at `coming` and then change it
+
+    def fetch_ahead(self, after):
+        """Let the first of `after` come while another one is measured, if there is room for both."""
+        with self.turn:
+            if any(not future.done() for future in self.coming.values()):
+                return
+            for c in after:
+                if c.source.remote:
+                    allowance, more = cache.allowance(), sum(f.size for f in c.source.to_fetch())
+                    if more and (allowance is None or cache.used(self.ladder) + more <= allowance):
+                        self.coming[c] = cache.ahead(c)
+                    return
+
+    def make_room(self, checkpoint, keep):
+        """Evict what is not needed any more, then wait for this checkpoint if it is on its way."""
+        with self.turn:
+            coming = list(self.coming)
+            future = self.coming.pop(checkpoint, None)
+        cache.evict(self.ladder, keep=[checkpoint, *keep, *coming])
+        error = future and future.exception()
+        if error and (isinstance(error, CheckpointError) or not isinstance(error, OSError)):
+            raise error  # or else there was no room for two; there is some now, so Weights will try again
+
+
+def announce(plan, left):
+    """Say in one line what is to come, if anything has to be fetched."""
+    remote = [c for c in left if c.source.remote]
+    fetched, others = {f.digest: f.size for c in remote for f in c.source.to_fetch()}, {}
+    if not fetched:
+        return
+    alone = all(pure(m) for c in left for m in plan.measures[c])
+    for which in ["initial"] if alone else ["initial", "previous", "final"]:
+        with suppress(CheckpointError):  # it will be said where it matters
+            near = {next(neighbours(plan.ladder, c, which), c) for c in remote}
+            others |= {f.digest: f.size for c in near for f in c.source.to_fetch() if f.digest not in fetched}
+    # The first, this and the next checkpoint; the previous and the last where a measure compares with them.
+    # Or of each of them but the next one file, where checkpoints are larger than the disk allowed.
+    sizes, places = [[f.size for f in c.source.files()] for c in remote], 3 if alone else 5
+    pieces = any(c.source.too_large() for c in remote)
+    room = max(map(max, sizes)) * (places - 1) if pieces else max(map(sum, sizes)) * places
+    total, more = sum(fetched.values()), sum(others.values())
+    room = cache.size(total if cache.keeping() else min(room, total + more))
+    more = f", up to {cache.size(more)} to compare with" if others else ""
+    line = f"{plan.model}: {len(left)} checkpoints to measure, {cache.size(total)} to fetch{more}, up to {room} of disk"
+    print(f"{line}; after the first one the bar tells the time", file=sys.stderr)
