@@ -30,7 +30,7 @@ def work(plan, left, copies, scheduler, device, threads, progress):
     with processes.connected(scheduler) as (client, share):
         if progress and client.dashboard_link:
             print(f"{plan.model}: dashboard of the cluster at {client.dashboard_link}", file=sys.stderr)
-        run = cluster_worker.Run(uuid4().hex, plan.ladder, plan.part, device, threads or share, paths.DEMO)
+        run = cluster_worker.Run(uuid4().hex, plan.ladder, plan.selection, device, threads or share, paths.DEMO)
         crew, suspects = Crew(plan, client, run), set()
         client.subscribe_topic(run.name, lambda event: plan.alive(plan.ladder[event[1]]))  # after each matrix
         try:

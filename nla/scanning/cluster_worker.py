@@ -11,7 +11,7 @@ from threading import Lock
 from nla.models import cache, hub_listing, paths
 from nla.models.retries import SAID
 from nla.scanning import fingerprint
-from nla.scanning.rows import Part
+from nla.scanning.rows import Selection
 from nla.scanning.worker import Worker
 
 _workers, _opening, _turn = {}, Lock(), Lock()  # of the run in hand, and who measures
@@ -23,7 +23,7 @@ class Run:
 
     name: str
     ladder: list
-    part: Part
+    selection: Selection
     device: str
     threads: int | None
     demo: Path
@@ -61,7 +61,7 @@ def _worker(run):
         if run.name not in _workers:
             _workers.clear()
             ladder, cores = [_here(c, run.demo) for c in run.ladder], run.threads or get_worker().state.nthreads
-            _workers[run.name] = Worker(ladder, run.part, run.device, cores, cores)
+            _workers[run.name] = Worker(ladder, run.selection, run.device, cores, cores)
             cache.adopt(ladder)
         return _workers[run.name]
 

@@ -27,7 +27,7 @@ class Plan:
     model: str
     ladder: list
     measures: dict  # {checkpoint: those it gets}, in order
-    part: rows.Part
+    selection: rows.Selection
     refresh: bool
     keys: dict  # {measure: the name of its folder}
     twins: dict = field(default_factory=dict)  # {content: the first checkpoint known to have it, and tables}
@@ -50,7 +50,8 @@ class Plan:
         where = {m: set(ladder.choose(chosen, getattr(m, "steps", "all"))) for m in measures}
         gets = {c: [m for m in measures if c in where[m]] for c in chosen if any(c in some for some in where.values())}
         keys = {m: fingerprint.fingerprint(m) for m in measures}
-        return cls(model, checkpoints, gets, rows.Part.of(kinds, layers), refresh, keys)
+        several = (c if c is None else (c,) if isinstance(c, (str, int)) else tuple(c) for c in (kinds, layers))
+        return cls(model, checkpoints, gets, rows.Selection(*several), refresh, keys)
 
     def stored(self):
         """({checkpoint: Table} of what is whole on disk, {revision: reason} of what cannot be had at all)."""
@@ -108,12 +109,13 @@ class Plan:
             notes = found.notes | {"compared_with": self._others(checkpoint, found.compared_with)}
             made |= {m: Table(some, notes) for m, some in zip(begun.left, found.tables, strict=True)}
         for measure, table in made.items():
-            store.write(self._path(checkpoint, measure, self.part.suffix()), *table)
+            store.write(self._path(checkpoint, measure, self.selection.suffix()), *table)
         self.counts["done" if made else "reused"] += 1
         return self._joined(checkpoint, begun.stored | made)
 
     def _path(self, checkpoint, measure, suffix):
-        return store.table_path(paths.slug(self.model), self.keys[measure], paths.slug(checkpoint.revision) + suffix)
+        folder = paths.build(paths.slug(self.model)) / "tables" / self.keys[measure]
+        return folder / f"{paths.slug(checkpoint.revision)}{suffix}.parquet"
 
     def _joined(self, checkpoint, tables):
         measures = self.measures[checkpoint]
@@ -125,12 +127,12 @@ class Plan:
         """{measure: Table} of those on disk that still hold."""
         found = {}
         for measure in measures:
-            for suffix in dict.fromkeys(["", self.part.suffix()]):
+            for suffix in dict.fromkeys(["", self.selection.suffix()]):
                 path = self._path(checkpoint, measure, suffix)
                 table = store.read(path, checkpoint.source.identity()) if path.is_file() else None
                 others = table and table.notes.get("compared_with", {})
                 if table and others == self._others(checkpoint, others):
-                    found[measure] = Table(self.part.of_table(table.rows), table.notes)
+                    found[measure] = Table(self.selection.of_table(table.rows), table.notes)
                     break
         return found
 

@@ -17,16 +17,11 @@ KEYS = ["model", "revision", "step", "stage", "layer", "kind", "rows", "cols", "
 
 
 @dataclass(frozen=True)
-class Part:
+class Selection:
     """Which matrices of each checkpoint: of these kinds, in these layers; None for all."""
 
     kinds: tuple | None
     layers: tuple | None
-
-    @classmethod
-    def of(cls, *choices):
-        """From what a caller of `nla.scan` gives: one of them, several, or None."""
-        return cls(*(c if c is None else (c,) if isinstance(c, (str, int)) else tuple(c) for c in choices))
 
     def suffix(self):
         """What is added to the name of a file that holds this part only."""

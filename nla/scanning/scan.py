@@ -72,7 +72,7 @@ def _measure(plan, tables, failed, device, workers, scheduler, progress):
         announce(plan, left)
     copies, total, errors = plan.copies(left), len(plan.measures), []
     if scheduler is None:
-        results = _here(plan, Worker(plan.ladder, plan.part, device, workers), left, copies)
+        results = _here(plan, Worker(plan.ladder, plan.selection, device, workers), left, copies)
     else:
         results = cluster.work(plan, left, copies, scheduler, device, workers, progress)
     done = total - len(left) + len(copies)

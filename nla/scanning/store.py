@@ -19,11 +19,6 @@ class Table(NamedTuple):
     notes: dict
 
 
-def table_path(slug, measure, key):
-    """Where the table of a measure of this `fingerprint` is kept for the checkpoint known as `key`."""
-    return build(slug) / "tables" / measure / f"{key}.parquet"
-
-
 def read(path, identity):
     """The `Table` at `path`, or None if it is not there, not whole, or of another `identity` of the checkpoint."""
     try:

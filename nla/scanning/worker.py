@@ -29,13 +29,13 @@ def told(checkpoint):
 
 
 class Worker:
-    """Measures a `rows.Part` of checkpoints of a ladder, one at a time, on the cores that are ours: by default all.
+    """Measures a `rows.Selection` of one checkpoint of a ladder after another, on `cores`, by default all we have.
 
     `matrices` are in hand at once, by default one per core; `device` as for `nla.scan`.
     """
 
-    def __init__(self, ladder, part, device="auto", matrices=None, cores=None):
-        self.ladder, self.part, self.device = ladder, part, threads.device(device)
+    def __init__(self, ladder, selection, device="auto", matrices=None, cores=None):
+        self.ladder, self.selection, self.device = ladder, selection, threads.device(device)
         self.cores = cores or threads.cores()
         self.matrices = matrices or self.cores
         self.opened = {}  # {checkpoint: its Weights, or why there are none} of those that others are compared with
@@ -49,7 +49,7 @@ class Worker:
         self.opened = {c: w for c, w in self.opened.items() if c in ends or not isinstance(w, Weights)}
         with self._open(checkpoint) as weights:
             self.stream.fetch_ahead(after)
-            kinds, layers = self.part.kinds, self.part.layers
+            kinds, layers = self.selection.kinds, self.selection.layers
             found, entries = rows.rows(weights, measures, kinds, layers, self.matrices, self.cores, alive)
         self.compared_with = (self.compared_with or set()) | weights.asked
         notes = notes if kinds or layers else notes | {"entries": entries}

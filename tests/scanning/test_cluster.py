@@ -16,7 +16,7 @@ from nla.commands.main import main
 from nla.models import retries
 from nla.scanning import cluster, cluster_worker, processes as cluster_processes
 from nla.scanning.plan import Plan
-from nla.scanning.rows import Part
+from nla.scanning.rows import Selection
 from tests.helpers.ladders import branches, moving, on_disk
 from tests.helpers.make import make
 
@@ -289,7 +289,7 @@ def test_no_scheduler_and_no_dask_are_one_line(ladder, monkeypatch):
 
 
 def test_a_worker_with_other_code_is_refused(ladder):
-    run = cluster_worker.Run("run", nla.checkpoints(str(ladder)), Part(None, None), "cpu", 1, ladder)
+    run = cluster_worker.Run("run", nla.checkpoints(str(ladder)), Selection(None, None), "cpu", 1, ladder)
     with pytest.raises(RuntimeError, match="another version of nla"):
         cluster_worker.measured(run, 0, [nla.norms], ["norms-0123456789ab"])
 

@@ -139,6 +139,17 @@ def test_subsets_are_kept_apart(ladder):
     assert len(nla.scan(str(ladder), counting, steps=[20])) == 14
 
 
+def test_a_part_that_a_measure_does_not_look_at(ladder):
+    def only_mlp(matrix):
+        return {"x": matrix.layer}
+
+    only_mlp.kinds = ("dense_h_to_4h",)
+    for done in (1, 0):  # computed, then read
+        table = nla.scan(str(ladder), [only_mlp, counting], steps=[20], kinds="query")
+        assert len(table) == 2 and "x" not in table and table.attrs["summary"]["done"] == done
+        assert len(nla.scan(str(ladder), only_mlp, steps=[20], kinds="query")) == 0
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_nan_and_inf_are_marked(ladder, value):
     spoil(ladder, 20, "gpt_neox.layers.0.attention.dense.weight", value)
