@@ -19,7 +19,7 @@ from nla.models.recipes import Recipe
 from nla.running import evaluation, texts
 from nla.studies import stored
 from nla.studies.fine_tuning_stages import change_plots, controls, fine_tuning
-from nla.studies.fine_tuning_stages.shaken import Shaken, shaken
+from nla.studies.fine_tuning_stages.shaken import BRIEF, Shaken, shaken
 
 
 def test_fine_tuning_with_a_part_taken_out(model):
@@ -140,6 +140,18 @@ def test_shaken_weights_are_moved_by_noise_of_the_norm_asked_for(ladder):
         assert torch.allclose(matrix.sibling("dense_h_to_4h").weight, shaken[0].matrix("dense_h_to_4h", 1).weight)
         assert torch.equal(shaken[0].matrix("query", 0).initial.weight, weights.matrix("query", 0).initial.weight)
         assert matrix.weight.dtype == weights.matrix("dense_4h_to_h", 1).weight.dtype
+
+
+def test_brief_measures_are_those_of_the_series(ladder):
+    """And none of the columns that changes are told of is lost."""
+    with nla.load(str(ladder), 100) as weights:
+        for measure, brief in BRIEF.items():
+            for matrix in weights.matrices(getattr(brief, "kinds", None)):
+                whole, found = measure(matrix), brief(matrix)
+                assert set(found) == set(whole) & set(change_plots.COLUMNS)
+                assert {name: float(value) for name, value in found.items()} == pytest.approx(
+                    {name: whole[name] for name in found}, rel=1e-9
+                )
 
 
 def test_measures_after_a_random_update(ladder):
