@@ -154,6 +154,18 @@ def test_brief_measures_are_those_of_the_series(ladder):
                 )
 
 
+def test_what_is_kept_of_removal_comes_out_again():
+    """The base or what comes from it, of one kind of the stored table, others every day, measured anew."""
+    rng, record = np.random.default_rng(date.today().toordinal()), stored.kept("fine_tuning_stages/removal")
+    table = pd.DataFrame(record["tables"]["rows"], columns=record["tables"]["columns"])
+    first, *later = nla.checkpoints("demo-chain")
+    assert list(record["weights"].values()) == [c.source.content() for c in (first, *later)]
+    kind, chosen = rng.choice(table.kind.unique()), [first, later[rng.integers(len(later))]]
+    found = fine_tuning.removal(chosen, texts.tokenizer(first), **record["how"], kinds=[kind])
+    wanted = table[(table.kind == kind) & table.stage.isin([c.stage for c in chosen])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, wanted, rtol=1e-3, atol=2e-5)
+
+
 def test_measures_after_a_random_update(ladder):
     table = shaken(str(ladder), 100, {("query", 0): 0.5}, [nla.norms, nla.spectrum], draws=2)
     assert len(table) == 2 and set(table.draw) == {0, 1} and table.rms.nunique() == 2
