@@ -8,7 +8,7 @@ import torch
 
 from nla.matrices.in_memory import in_memory
 from nla.matrices.weights import Weights
-from nla.running.language import language_model
+from nla.running.language import fast_attention, language_model
 
 PARTS = 10  # into which the singular values of a matrix are sorted, the largest first
 
@@ -109,7 +109,7 @@ def _means(rises, suffix=""):
     return means
 
 
-def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1):
+def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1, kinds=None):
     """How much the loss rises when a part of the singular values of one kind is taken out in all layers.
 
     Parameters
@@ -123,6 +123,8 @@ def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1):
     last : int
         The part that is also taken out before fine-tuning: out of the first checkpoint's matrix, and all that was added
         since put back on top. A stand-in for fine-tuning a model from which it was taken.
+    kinds : iterable, optional
+        By default all within the layers.
 
     Returns
     -------
@@ -135,11 +137,11 @@ def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1):
     rows = []
     with Weights(ladder[0], ladder) as first:
         for checkpoint in ladder:
-            model = language_model(checkpoint)
+            model = fast_attention(language_model(checkpoint))
             with torch.no_grad():
                 whole = {name: loss(model) for name, loss in losses.items()}
             with Weights(checkpoint, ladder) as weights:
-                for kind in dict.fromkeys(kind for kind, layer in weights.index() if layer >= 0):
+                for kind in kinds or dict.fromkeys(kind for kind, layer in weights.index() if layer >= 0):
                     matrices = list(weights.matrices([kind]))
                     after = {}
                     for part, taken in [*((part, "after") for part in parts), (last, "before")]:

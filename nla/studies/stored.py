@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from nla import models
-from nla.models import CheckpointError
+from nla.models import CheckpointError, paths
 
 STUDIES = Path(__file__).parent
 COMMAND = "make notebooks FULL=1"
@@ -41,7 +40,7 @@ def stored(name, checkpoints, compute, **how):
     record = None if full else kept(name)
     if record is None or record["how"] != how or not _is_of(record["weights"], checkpoints):
         found = _written(compute(**how))
-        if not full or not all(c.folder.is_relative_to(models.DEMO) for c in checkpoints):
+        if not full or not all(c.folder.is_relative_to(paths.DEMO) for c in checkpoints):
             return _tables(found)
         weights = {c.revision: c.source.content() for c in checkpoints}
         record = {"command": COMMAND, "how": how, "weights": weights, "tables": found}

@@ -19,7 +19,7 @@ from nla.models.recipes import Recipe
 from nla.running import evaluation, texts
 from nla.studies import stored
 from nla.studies.fine_tuning_stages import controls, fine_tuning, stage_changes
-from nla.studies.fine_tuning_stages.shaken import Shaken, shaken
+from nla.studies.fine_tuning_stages.shaken import BRIEF, Shaken, shaken
 
 
 def test_fine_tuning_with_a_part_taken_out(model):
@@ -140,6 +140,30 @@ def test_shaken_weights_are_moved_by_noise_of_the_norm_asked_for(ladder):
         assert torch.allclose(matrix.sibling("dense_h_to_4h").weight, shaken[0].matrix("dense_h_to_4h", 1).weight)
         assert torch.equal(shaken[0].matrix("query", 0).initial.weight, weights.matrix("query", 0).initial.weight)
         assert matrix.weight.dtype == weights.matrix("dense_4h_to_h", 1).weight.dtype
+
+
+def test_brief_measures_are_those_of_the_series(ladder):
+    """And none of the columns that changes are told of is lost."""
+    with nla.load(str(ladder), 100) as weights:
+        for measure, brief in BRIEF.items():
+            for matrix in weights.matrices(getattr(brief, "kinds", None)):
+                whole, found = measure(matrix), brief(matrix)
+                assert set(found) == set(whole) & set(change_plots.COLUMNS)
+                assert {name: float(value) for name, value in found.items()} == pytest.approx(
+                    {name: whole[name] for name in found}, rel=1e-9
+                )
+
+
+def test_what_is_kept_of_removal_comes_out_again():
+    """The base or what comes from it, of one kind of the stored table, others every day, measured anew."""
+    rng, record = np.random.default_rng(date.today().toordinal()), stored.kept("fine_tuning_stages/removal")
+    table = pd.DataFrame(record["tables"]["rows"], columns=record["tables"]["columns"])
+    first, *later = nla.checkpoints("demo-chain")
+    assert list(record["weights"].values()) == [c.source.content() for c in (first, *later)]
+    kind, chosen = rng.choice(table.kind.unique()), [first, later[rng.integers(len(later))]]
+    found = fine_tuning.removal(chosen, texts.tokenizer(first), **record["how"], kinds=[kind])
+    wanted = table[(table.kind == kind) & table.stage.isin([c.stage for c in chosen])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(found, wanted, rtol=1e-3, atol=2e-5)
 
 
 def test_measures_after_a_random_update(ladder):

@@ -9,7 +9,7 @@ import torch
 from nla.demo import answers, docstrings
 from nla.matrices import in_memory
 from nla.models.recipes import Recipe
-from nla.running import language, surgery, training
+from nla.running import evaluation, language, losses, surgery, texts, training
 
 SHORT = Recipe(peak=5e-4, steps=12, warmup=2)  # twice over the pairs that are trained on
 BATCH, TRAINED = 16, 96  # pairs
@@ -68,6 +68,17 @@ def by_stage(checkpoints, examples, kinds=None):
         rises.insert(0, "stage", checkpoint.stage)
         found.append(rises.rename(columns={"rise_error": "error"})[["stage", "kind", "rise", "error"]])
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
+
+
+def removal(checkpoints, bpe, answers, kinds=None):
+    """`surgery.removal` with the losses on ``source`` and, with `answers`, on ``answers``, both of held-out files."""
+    text = texts.held_out()
+    windows = texts.windows(bpe, text["source"])[::9]
+    on = {"source": lambda model: losses.losses(model, windows)}
+    if answers:
+        examples = sequences(bpe, text["pairs"], evaluation.LENGTH)[::2]
+        on["answers"] = lambda model: answer_losses(model, examples)
+    return surgery.removal(checkpoints, on, kinds=kinds)
 
 
 def tables(model, examples, chain, most=MOST):

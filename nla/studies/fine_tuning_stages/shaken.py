@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from nla import measures as nla_measures
 from nla.matrices import Matrix, load
-from nla.numerics import threads
+from nla.measures import neurons
+from nla.numerics import changes, distributions, threads
 from nla.scanning import rows as scanning_rows
 
 
@@ -38,6 +40,28 @@ class Shaken:
         W = m.weight.double()
         moved = (W + noise * (size * W.norm() / noise.norm())).to(m.weight.dtype)
         return Matrix(kind, layer, m.step, moved, m.heads, self)
+
+
+def distance(matrix):
+    """Two numbers of `nla.drift`, without the spectrum of the permuted matrix."""
+    since = changes.compare(matrix, matrix.at("initial", same_shape=True))
+    return {"relative_distance": since["distance"] / since["norm"], "cosine": since["cosine"]}
+
+
+def unevenness(matrix):
+    """Two numbers of `nla.sparsity`, without fits and powers of the entries."""
+    rows = neurons.lengths(matrix.values).cpu().numpy()
+    return {"hoyer": distributions.hoyer(*matrix.histogram), "row_gini": distributions.gini(rows)}
+
+
+def neuron_cosine(matrix):
+    """One number of `nla.correlation`, without the shuffles that it is compared with."""
+    rho = neurons.cosines(*neurons.in_out(matrix))
+    return {"rho_mean_abs": rho[rho.isfinite()].abs().mean()}
+
+
+neuron_cosine.kinds = neurons.READERS
+BRIEF = {nla_measures.drift: distance, nla_measures.sparsity: unevenness, nla_measures.correlation: neuron_cosine}
 
 
 def shaken(model, step, sizes, measures, draws=3):

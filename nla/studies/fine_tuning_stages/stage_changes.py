@@ -73,9 +73,10 @@ def relative(then, now, columns=COLUMNS):
 def random_changes(before, after, measures, draws=3):
     """`changes` after a random update of each matrix instead, of the norm that its own had; with a column draw.
 
-    Each is measured with `measures` on the spot, see `nla.studies.fine_tuning_stages.shaken.shaken`.
+    Each is measured on the spot, see `nla.studies.fine_tuning_stages.shaken.shaken`, with `measures`, or what is
+    `BRIEF` there: the same numbers, of `COLUMNS` alone.
     """
-    found = []
+    found, measures = [], [shaken.BRIEF.get(measure, measure) for measure in measures]
     for name, then, now in intervals(before, after):
         sizes = now[now.delta_norm.notna()].set_index(["kind", "layer"]).delta_norm.to_dict()
         table = shaken.shaken(then.model.iloc[0], int(then.step.iloc[0]), sizes, measures, draws)
