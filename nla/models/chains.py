@@ -2,7 +2,8 @@
 
 A chain is a MODEL of its own, written ``base>sft>dpo`` of folders, short names or ids on the Hub, each with or without
 @revision; of a link that is a ladder the last checkpoint counts. Stages are told from the names, or said, as in
-``base>sft=link``. The chains below go by a short name.
+``base>sft=link``. Those of ``chains.json`` go by a short name: Pythia tuned on Anthropic's HH or its helpful half
+(O'Mahony et al., EleutherAI) and on summaries (Huang et al. 2024, arXiv:2403.17031; weights on revisions), OLMo, Tulu.
 """
 
 import json
@@ -13,48 +14,9 @@ from pathlib import Path
 from nla.models.paths import DEMO
 
 METHODS = ("sft", "dpo", "kto", "ppo", "grpo", "rlvr", "rlhf", "reward", "instruct", "chat")
-
-
-def _ending(base, repo, **ends):
-    """{"base": its branch main, stage: `repo` and what its name ends in}."""
-    return {"base": f"{base}@main"} | {stage: repo + end for stage, end in ends.items()}
-
-
-def _hh(size, repo):
-    """Fine-tuned on Anthropic's HH, all of it or its helpful half; O'Mahony et al., EleutherAI."""
-    return _ending(f"EleutherAI/pythia-{size}", repo, sft="-sft@main", dpo="-dpo@main")
-
-
-def _tldr(seed, sft, ppo):
-    """Huang et al. 2024 (arXiv:2403.17031), summaries of Reddit posts; the weights are on revisions, main is empty."""
-    repo, whiten = "vwxyzjn/EleutherAI_pythia-1b-deduped", "ppo_left_padding_new_nowhiten_reward"
-    sft, ppo = f"__sft__tldr@sft__{seed}__{sft}", f"__{whiten}__tldr@{whiten}__{seed}__{ppo}"
-    return _ending("EleutherAI/pythia-1b-deduped", repo, sft=sft, ppo=ppo)
-
-
-def _tulu3(last):
-    repo = "allenai/Llama-3.1-Tulu-3-8B"
-    return _ending("meta-llama/Llama-3.1-8B", repo, sft="-SFT", dpo="-DPO") | {"rlvr": last}
-
-
-def _olmo2(repo, **last):
-    return _ending(repo, repo, sft="-SFT", dpo="-DPO", **last)
-
-
 CHAINS = {  # short name -> {stage: link}, in order
     "demo-chain": {"base": "demo", "sft": str(DEMO / "sft"), "dpo": str(DEMO / "dpo")},
-    **{
-        f"pythia-{size}-helpful": _hh(size, f"lomahony/pythia-{size}-helpful")
-        for size in ("70m", "160m", "410m", "1b", "1.4b", "2.8b")
-    },
-    **{f"pythia-{size}-hh": _hh(size, f"lomahony/eleuther-pythia{size}-hh") for size in ("410m", "2.8b", "6.9b")},
-    **{f"pythia-{size}-hh": _hh(size, f"Leogrin/eleuther-pythia{size}-hh") for size in ("1b", "1.4b")},
-    "pythia-1b-deduped-tldr": _tldr(44413, 1708611267, 1709671965),
-    "pythia-1b-deduped-tldr-seed2": _tldr(55513, 1708611267, 1709671967),
-    "olmo-2-1b": _olmo2("allenai/OLMo-2-0425-1B", rlvr="-RLVR1", rlvr2="-Instruct"),
-    **{f"olmo-2-{size}": _olmo2(f"allenai/OLMo-2-1124-{size.upper()}", rlvr="-Instruct") for size in ("7b", "13b")},
-    "tulu-3-8b": _tulu3("allenai/Llama-3.1-Tulu-3-8B"),
-    "tulu-3.1-8b": _tulu3("allenai/Llama-3.1-Tulu-3.1-8B"),
+    **json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")),
 }
 
 

@@ -32,7 +32,7 @@ def fingerprint(measure):
 
     A measure of this package is known by the source of its module and of all that this imports from the package, so
     that a comment also counts as a change; a user's own function by its compiled code, so that it does not.
-    `nla.matrices`, and what it imports, is under every measure: that hands it its Matrix.
+    `nla.matrices`, and what it imports, is under every measure: that hands it its Matrix. `nla.models` reads no tensor.
     """
     sha, own = hashlib.sha256(), ours(measure)
     _digest_sources(["nla.matrices"] + [measure.__module__] * own, sha)
@@ -48,7 +48,8 @@ def _digest_sources(names, sha):
         path = left.pop()
         if path not in found:
             found[path] = path.read_bytes()
-            left += [other for name in _imported(found[path]) for other in _files(name)]
+            others = (other for name in _imported(found[path]) for other in _files(name))
+            left += [other for other in others if other.parent != HERE / "models"]
     for path in sorted(found):
         sha.update(found[path])
 

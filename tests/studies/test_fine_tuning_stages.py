@@ -148,7 +148,7 @@ def test_brief_measures_are_those_of_the_series(ladder):
         for measure, brief in BRIEF.items():
             for matrix in weights.matrices(getattr(brief, "kinds", None)):
                 whole, found = measure(matrix), brief(matrix)
-                assert set(found) == set(whole) & set(change_plots.COLUMNS)
+                assert set(found) == set(whole) & set(stage_changes.COLUMNS)
                 assert {name: float(value) for name, value in found.items()} == pytest.approx(
                     {name: whole[name] for name in found}, rel=1e-9
                 )
