@@ -74,32 +74,27 @@ def test_only_what_is_missing_or_old_is_run_again(notebooks, capfd):
     assert "01_two" in said and "00_one" not in said and "1 of 1" in said
 
 
-def test_an_interrupt_leaves_no_process_and_no_half_notebook(notebooks, tmp_path, monkeypatch):
-    monkeypatch.delenv("JUPYTER_PATH", raising=False)  # a kernel that is a process below, not a fork
-    folder = notebooks(_00_long="import time; time.sleep(600)")
+@pytest.mark.parametrize("count", [1, 2])  # one by itself is a process of its own, several are forks of one
+def test_an_interrupt_leaves_no_process_and_no_half_notebook(notebooks, tmp_path, monkeypatch, count):
+    for name in ("NLA_FORKS", "JUPYTER_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    cell = f"import os, pathlib, time; pathlib.Path({str(tmp_path)!r}, f'{{os.getpid()}}.pid').touch(); time.sleep(600)"
+    folder = notebooks(**{f"_0{i}_long": cell for i in range(count)})
     code = "import pathlib, sys; from nla.commands import series; series.root = lambda: pathlib.Path(sys.argv[1]); "
-    process = subprocess.Popen([sys.executable, "-c", code + "series.series('m', jobs=1)", folder.parent])
+    process = subprocess.Popen([sys.executable, "-c", code + "series.series('m', jobs=2)", folder.parent])
     try:
-        kernels, end = [], time.monotonic() + 120
-        while not kernels and time.monotonic() < end:
+        end = time.monotonic() + 200
+        while len(kernels := list(tmp_path.glob("*.pid"))) < count and time.monotonic() < end:
             time.sleep(0.2)
-            below = psutil.Process(process.pid).children(recursive=True)
-            kernels = [p for p in below if any("ipykernel" in part for part in _command(p))]
-        below = psutil.Process(process.pid).children(recursive=True)
-        assert kernels
+        below = [psutil.Process(int(path.stem)) for path in kernels]
+        below += psutil.Process(process.pid).children(recursive=True)
+        assert len(kernels) == count
         process.send_signal(signal.SIGINT)
         assert process.wait(60) != 0
         _, alive = psutil.wait_procs(below, timeout=60)
-        assert alive == [] and not (paths.build("m") / "00_long.ipynb").exists()
+        assert alive == [] and not list(paths.build("m").glob("*long.ipynb"))
     finally:
         process.kill()
-
-
-def _command(process):
-    try:
-        return process.cmdline()
-    except psutil.Error:
-        return []
 
 
 def test_the_time_left_is_that_of_the_longest_or_of_all():
