@@ -10,13 +10,13 @@ from nla.measures.neurons import (
     cosines,
     fold,
     in_out,
-    lengths,
     mantel_moments,
     product,
     shuffled_cosines,
     significance,
 )
 from nla.nulls import directions
+from nla.numerics.pairs import lengths
 
 QUANTILES = {f"q{p:02d}": p / 100 for p in (1, 5, 25, 50, 75, 95, 99)}
 

@@ -11,6 +11,8 @@ from collections import namedtuple
 import numpy as np
 import torch
 
+from nla.numerics.pairs import lengths
+
 READERS = ("dense_h_to_4h", "gate")  # kinds whose rows are w_in
 SHUFFLES = 1000
 BLOCK = 2**24  # entries of an n x n matrix in memory at once
@@ -33,11 +35,6 @@ def fold(w_in, w_out, norm):
     if not norm.centred:
         return w_in, w_out
     return tuple(w - w.mean(1, dtype=torch.float64, keepdim=True).float() for w in (w_in, w_out))
-
-
-def lengths(w):
-    """Euclidean norms of the rows, float64."""
-    return torch.linalg.vector_norm(w, dim=1, dtype=torch.float64)
 
 
 def cosines(w_in, w_out):

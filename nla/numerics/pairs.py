@@ -78,3 +78,8 @@ def welch_bound(count, d):
     doi:10.1109/TIT.1974.1055219.
     """
     return ((count - d) / (d * (count - 1))) ** 0.5 if count > d else 0.0
+
+
+def lengths(w):
+    """Euclidean norms of the rows, float64."""
+    return torch.linalg.vector_norm(w, dim=1, dtype=torch.float64)

@@ -17,6 +17,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "random_matrix_theory",
         "randomised_nla",
         "sparsity",
+        "removals",
         "spectrum_rank",
         "stored",
         "w1_w2_correlation",

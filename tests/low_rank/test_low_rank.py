@@ -221,9 +221,9 @@ def test_in_turn_is_what_it_is_when_everything_runs_from_the_start(compressed):
 
 
 def test_what_is_stored_of_the_embedded_model_comes_out_again():
-    """A checkpoint and a kind, or a way of going in turn, others every day; losses to two thousandths."""
+    """A checkpoint and a kind, a way of going in turn, or of a budget, others every day; losses to two thousandths."""
     draw = np.random.default_rng(date.today().toordinal())
-    name = draw.choice(["training", "progressive"])
+    name = draw.choice(["training", "progressive", "budgets"])
     kept = stored.kept(f"low_rank_compression/{name}")
     table = pd.DataFrame(kept["tables"]["rows"], columns=kept["tables"]["columns"])
     ladder = {c.revision: c for c in nla.checkpoints("demo")}
@@ -235,6 +235,16 @@ def test_what_is_stored_of_the_embedded_model_comes_out_again():
         found = progressive.through_training([last], fit, held_out, **kept["how"], alone=[kind])
         wanted = table[(table.step == last.step) & table["what"].isin(["all", kind])]
         found, wanted = (t.sort_values(["what", "way"], ignore_index=True) for t in (found, wanted))
+    elif name == "budgets":
+        wanted = table[~table.way.str.contains("sensitivity")].sample(1, random_state=int(draw.integers(1000)))
+        way, share = wanted.way.iloc[0], wanted.share.iloc[0]
+        moments = None if way.startswith("truncated") else calibration.input_moments(model, fit)
+        factors = budgets.all_factors(model, moments)
+        shapes = {key: (len(B), A.shape[1]) for key, (B, A) in factors.items()}
+        size = share * sum(budgets.held_by(shape, None) for shape in shapes.values())
+        energies = budgets.energies(factors, moments) if "energy" in way else None
+        ranks = budgets.by_energy(energies, shapes, size) if "energy" in way else budgets.uniform(shapes, size)
+        found = wanted.assign(loss=budgets.loss_at(model, factors, ranks, held_out))
     else:
         way, plain = draw.choice(progressive.WAYS), budgets.all_factors(model)
         moments = None if way == progressive.TRUNCATED else calibration.input_moments(model, fit)

@@ -3,7 +3,6 @@
 import copy
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
@@ -150,17 +149,3 @@ def test_deciles_layer_by_layer(model):
     assert row.loss == pytest.approx(rise.mean(), abs=1e-6) and len(table) == 2
     assert row.loss_error == pytest.approx(rise.std(ddof=1) / 5**0.5, abs=1e-6)
     assert losses.loss(model, windows) == pytest.approx(losses.losses(model, windows).mean())
-
-
-def test_what_is_said_of_rises():
-    rises = pd.DataFrame({"kind": ["query", "value"] * 2, "stage": ["base", "base", "sft", "sft"]})
-    rises = rises.assign(rise=[0.0, 0.001, -0.00001, 0.005], error=[0.001, 0.001, 0.001, 0.0015])
-    assert surgery.grown(rises, "stage", "base", "sft") == ["value"]
-    assert surgery.grown(rises, "stage", "base", "sft", errors=3) == []
-    text = surgery.thousandths(rises, "stage", "rise")
-    assert [line.split() for line in text.splitlines()[2:]] == [
-        ["base", "0.0", "±1.0", "1.0", "±1.0"],
-        ["sft", "0.0", "±1.0", "5.0", "±1.5"],
-    ]
-    tenths = pd.DataFrame({"kind": "dense", "layer": -1, "part": [9, 10], "loss": [1.0, 1.2], "loss_error": [0.1, 0.1]})
-    assert surgery.upturns(tenths) == ["dense"] and surgery.upturns(tenths, 2) == []

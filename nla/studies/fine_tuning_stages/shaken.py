@@ -9,7 +9,7 @@ import torch
 from nla import measures as nla_measures
 from nla.matrices import Matrix, load
 from nla.measures import neurons
-from nla.numerics import changes, distributions, threads
+from nla.numerics import changes, distributions, pairs, threads
 from nla.scanning import rows as scanning_rows
 
 
@@ -50,7 +50,7 @@ def distance(matrix):
 
 def unevenness(matrix):
     """Two numbers of `nla.sparsity`, without fits and powers of the entries."""
-    rows = neurons.lengths(matrix.values).cpu().numpy()
+    rows = pairs.lengths(matrix.values).cpu().numpy()
     return {"hoyer": distributions.hoyer(*matrix.histogram), "row_gini": distributions.gini(rows)}
 
 
