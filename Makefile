@@ -119,7 +119,8 @@ gallery: report ## all figures of MODEL on one page
 notebooks: | $(SETUP) ## refresh the committed outputs of notebooks/ and figures/demo/ (FULL=1: compute also what is stored)
 	@printf '%s\n' $(NOTEBOOKS) | $(QUIET) $(ONE_THREAD) $(if $(FULL),NLA_FULL=1) xargs -n 1 -P "$$(getconf _NPROCESSORS_ONLN)" \
 		$(BIN)jupyter nbconvert --log-level WARN --to notebook --execute --inplace \
-		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3
+		--ExecutePreprocessor.record_timing=False --ExecutePreprocessor.kernel_name=python3 \
+		--ExecutePreprocessor.coalesce_streams=True
 
 # A process for each core (conftest.py says how many), one BLAS thread in each; a file stays in one process.
 PYTEST := $(QUIET) $(ONE_THREAD) NLA_FIGURES=$(NLA_BUILD)/check/figures \
