@@ -139,9 +139,7 @@ def mp_departure(s, m, n):
     """
     if not s.any():
         return np.nan
-    expected = marchenko_pastur.mp_cdf(s[::-1], m, n, np.sqrt(s @ s / (m * n)))
-    steps = np.arange(len(s)) / len(s)
-    return float(max(np.abs(expected - steps).max(), np.abs(expected - steps - 1 / len(s)).max()) * len(s) / 3)
+    return marchenko_pastur.distance(s, m, n, np.sqrt(s @ s / (m * n))) * len(s) / 3
 
 
 def entropy_z(vectors):

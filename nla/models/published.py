@@ -1,7 +1,9 @@
 """A model's name on the Hub -> its checkpoints in the order of training, from the live list of its revisions."""
 
+import json
 import re
 from collections import namedtuple
+from pathlib import Path
 
 from nla.models import hub_listing
 from nla.models.errors import NotThere, unknown
@@ -17,6 +19,7 @@ SHORT = {
     **{f"pythia-{size}-seed{seed}": "EleutherAI" for size in SEEDED for seed in range(1, 10)},
     **{f"opt-{size}": "facebook" for size in OPT},
 }
+PYTHIA = json.loads(Path(__file__).with_name("pythia.json").read_text())  # hidden size, layers, heads, vocabulary
 PYTHIA_STEPS = (0, *(2**i for i in range(10)), *range(1000, 143001, 1000))  # what every Pythia has, by its README
 
 # step1000, step_20k, stage1-step1000-tokens3B, stage2-ingredient1-step1000-tokens5B, global_step1000

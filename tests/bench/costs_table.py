@@ -1,4 +1,4 @@
-"""What it takes to measure all 154 checkpoints of each Pythia: `python -m nla costs` prints README's table.
+"""What it takes to measure all 154 checkpoints of each Pythia: `python -m tests.bench.costs --table` prints README's table.
 
 Sizes follow from the models' configurations. Times follow from what the measures were seen to take on single matrices
 (costs.json, made by `python -m tests.bench.costs`): those of a layer grow as a d^2 + b d^3 with the hidden size d,
@@ -8,19 +8,8 @@ those of an embedding of V rows, where all pairs of rows are most of the work, a
 import json
 from pathlib import Path
 
-# hidden size, layers, heads, vocabulary with its padding; EleutherAI's configurations of the Pythia suite
-GEOMETRY = {
-    "14m": (128, 6, 4, 50304),
-    "31m": (256, 6, 8, 50304),
-    "70m": (512, 6, 8, 50304),
-    "160m": (768, 12, 12, 50304),
-    "410m": (1024, 24, 16, 50304),
-    "1b": (2048, 16, 8, 50304),
-    "1.4b": (2048, 24, 16, 50304),
-    "2.8b": (2560, 32, 32, 50304),
-    "6.9b": (4096, 32, 32, 50432),
-    "12b": (5120, 36, 40, 50688),
-}
+from nla.models.published import PYTHIA as GEOMETRY
+
 CHECKPOINTS, LOGARITHMIC = 154, 20  # all steps, and those of a measure with `steps = "log"`
 CONTEXT = 2048  # a causal mask of one byte per entry is stored with every layer
 PLACES = 5  # checkpoints on disk: this, the next, the previous, the first and the last

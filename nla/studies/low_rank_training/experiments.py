@@ -11,24 +11,18 @@ import pandas as pd
 from nla.low_rank.changes import PARTS, Change, apply
 from nla.low_rank.counts import parameters, skeleton
 from nla.matrices.in_memory import in_memory
+from nla.models.published import PYTHIA
 
-GEOMETRY = {  # as their config.json gives it
-    "pythia-410m": {
+GEOMETRY = {
+    f"pythia-{size}": {
         "model_type": "gpt_neox",
-        "num_hidden_layers": 24,
-        "hidden_size": 1024,
-        "num_attention_heads": 16,
-        "intermediate_size": 4096,
-        "vocab_size": 50304,
-    },
-    "pythia-2.8b": {
-        "model_type": "gpt_neox",
-        "num_hidden_layers": 32,
-        "hidden_size": 2560,
-        "num_attention_heads": 32,
-        "intermediate_size": 10240,
-        "vocab_size": 50304,
-    },
+        "num_hidden_layers": layers,
+        "hidden_size": d,
+        "num_attention_heads": heads,
+        "intermediate_size": 4 * d,
+        "vocab_size": vocabulary,
+    }
+    for size, (d, layers, heads, vocabulary) in PYTHIA.items()
 }
 CORRECTED = {18: 220_353_704, 26: 380_102_656}  # what the recipes of two experiments give in place of another's number
 CONCLUSIONS = {  # what llm_lora says of their loss; of the others it says nothing
