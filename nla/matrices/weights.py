@@ -34,7 +34,7 @@ class Weights:
     def __init__(self, checkpoint, ladder=None, device="cpu", shared=None):
         self.checkpoint, self.ladder, self.device = checkpoint, ladder or [checkpoint], device
         self.memo, self.stacks = {}, None  # what Matrix.remember keeps; spectra of many matrices at once
-        self.shared, self.asked = {} if shared is None else shared, set()
+        self.shared, self.compared_with = {} if shared is None else shared, set()
         source = checkpoint.source
         large = source.too_large()
         with source.held(".json" if large else "") as folder:  # once open, the files may go
@@ -46,7 +46,7 @@ class Weights:
 
         The nearest that can be read; one that could be read but not be fetched this time is an error.
         """
-        self.asked.add(which)
+        self.compared_with.add(which)
         for wanted in neighbours(self.ladder, self.checkpoint, which):
             if wanted == self.checkpoint:
                 return self

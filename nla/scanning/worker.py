@@ -51,9 +51,9 @@ class Worker:
             self.stream.fetch_ahead(after)
             kinds, layers = self.selection.kinds, self.selection.layers
             found, entries = rows.rows(weights, measures, kinds, layers, self.matrices, self.cores, alive)
-        self.compared_with = (self.compared_with or set()) | weights.asked
+        self.compared_with = (self.compared_with or set()) | weights.compared_with
         notes = notes if kinds or layers else notes | {"entries": entries}
-        return Found([rows.table(found, m) for m in measures], notes, weights.asked)
+        return Found([rows.table(found, m) for m in measures], notes, weights.compared_with)
 
     def _open(self, checkpoint):
         try:

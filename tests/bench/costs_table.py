@@ -1,4 +1,4 @@
-"""What it takes to measure all 154 checkpoints of each Pythia: `python -m tests.bench.costs --table` prints README's table.
+"""What all 154 checkpoints of each Pythia cost to measure: `python -m tests.bench.costs --table` prints README's table.
 
 Sizes follow from the models' configurations. Times follow from what the measures were seen to take on single matrices
 (costs.json, made by `python -m tests.bench.costs`): those of a layer grow as a d^2 + b d^3 with the hidden size d,
