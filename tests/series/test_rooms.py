@@ -11,7 +11,6 @@ ROOT = Path(__file__).parents[2]
 NLA = ROOT / "nla"
 ROOMS = sorted(path.parent for path in NLA.glob("*/__init__.py"))
 MODULES = sorted(path for path in NLA.rglob("*.py"))
-# What is left over the limits, to be split: it gets no longer list.
 WIDE = {"Family", "Weights"}  # a row of a table of families; what notebooks look at in an open checkpoint
 
 
@@ -61,7 +60,7 @@ def test_nothing_is_long():
         if length > 50:
             found[node.name] = length, 50, path
     long = {name: (length, str(path)) for name, (length, most, path) in found.items() if length > most}
-    assert {name: why for name, why in long.items()} == {}
+    assert long == {}
 
 
 def test_no_class_has_more_than_eight_attributes():
