@@ -34,7 +34,8 @@ from .measures.vector_statistics import singular_vector_statistics as singular_v
 from .measures.vectors import folded as folded, vectors as vectors
 from .measures.verdicts import verdicts as verdicts
 from .models.errors import CheckpointError as CheckpointError
-from .models.ladder import Checkpoint as Checkpoint, checkpoints as checkpoints, history as history, recipe as recipe
+from .models.ladder import Checkpoint as Checkpoint, checkpoints as checkpoints, history as history
+from .nulls.recipes import recipe as recipe
 from .scanning.scan import scan as scan
 
 __all__ = [

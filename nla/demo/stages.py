@@ -20,7 +20,7 @@ import transformers
 from nla import models
 from nla.demo import docstrings, train
 from nla.demo.answers import draw, evaluate, judged, logprobs, put_out, spread
-from nla.models.recipes import Recipe
+from nla.nulls.recipes import Recipe
 from nla.running import training
 from nla.running.language import language_model
 from nla.running.training import batches, fit

@@ -23,7 +23,7 @@ from transformers import AutoModelForCausalLM, GPTNeoXConfig
 
 from nla.matrices import FAMILIES
 from nla.models import DEMO
-from nla.models.recipes import SMALL, Recipe
+from nla.nulls.recipes import SMALL, Recipe
 from nla.running.training import evaluate, fit, shuffled, token_loss
 
 RECIPE = Recipe(peak=2e-3, steps=4000, warmup=40)

@@ -13,13 +13,12 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "ladder",
         "paths",
         "published",
-        "recipes",
         "retries",
         "sources",
     ],
     submod_attrs={
         "errors": ["CheckpointError", "unknown"],
-        "ladder": ["Checkpoint", "at_step", "checkpoints", "choose", "history", "neighbours", "recipe"],
+        "ladder": ["Checkpoint", "at_step", "checkpoints", "choose", "history", "neighbours"],
         "paths": ["DEMO", "slug"],
     },
 )

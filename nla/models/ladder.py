@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nla.models import chains, hub_listing, published, recipes, sources
+from nla.models import chains, hub_listing, published, sources
 from nla.models.errors import unknown
 from nla.models.folder import FORMATS
 from nla.models.paths import DEMO
@@ -48,9 +48,9 @@ class Checkpoint:
         with self.source.held() as folder:
             return folder
 
-    @property
-    def path(self):
-        """The old name of what `fetch` does."""
+    def __getattr__(self, name):
+        if name != "path":  # of 0.1, a property; gone in 0.3
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         warnings.warn("Checkpoint.path is Checkpoint.fetch() now", FutureWarning, stacklevel=2)
         return self.fetch()
 
@@ -148,12 +148,3 @@ def history(model):
         return None
     path = (DEMO if model == "demo" else Path(model).expanduser()) / "history.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
-def recipe(model):
-    """The training recipe of MODEL where it is known (history.json or the published table), else None."""
-    published = recipes.published(model)
-    if published:
-        return published
-    record = history(model)
-    return recipes.Recipe(**record["recipe"]) if record and "recipe" in record else None

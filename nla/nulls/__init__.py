@@ -4,7 +4,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["directions", "draws", "edges", "entries", "gaussian", "marchenko_pastur", "spikes"],
+    submodules=["directions", "draws", "edges", "entries", "gaussian", "marchenko_pastur", "recipes", "spikes"],
     submod_attrs={
         "directions": [
             "angle_density",
@@ -30,5 +30,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "spectral_norm",
         ],
         "marchenko_pastur": ["bulk_sigma", "mp_cdf", "mp_density", "mp_edges", "mp_spectrum"],
+        "recipes": ["Recipe", "recipe"],
     },
 )

@@ -11,7 +11,7 @@ from scipy.stats import kstest
 
 import nla
 from nla.demo import train
-from nla.models.recipes import Recipe
+from nla.nulls.recipes import Recipe
 from nla.running import language, training
 
 

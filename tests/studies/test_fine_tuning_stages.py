@@ -15,7 +15,7 @@ import nla
 from nla import models
 from nla.demo import stages, train
 from nla.figures import parts
-from nla.models.recipes import Recipe
+from nla.nulls.recipes import Recipe
 from nla.running import evaluation, texts
 from nla.studies import stored
 from nla.studies.fine_tuning_stages import controls, fine_tuning, stage_changes

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 import nla
-from nla.models import recipes
+from nla.nulls import recipes
 from nla.studies.literature_review import (
     CLAIMS,
     MEASURES,

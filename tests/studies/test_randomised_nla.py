@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from nla.models.recipes import Recipe
+from nla.nulls.recipes import Recipe
 from nla.studies.randomised_nla import galore, runs as randomised_nla_runs, tables
 
 RECIPE = Recipe(1e-3, 10, 2)

@@ -8,7 +8,7 @@ import torch
 
 from nla.demo import answers, docstrings
 from nla.matrices import in_memory
-from nla.models.recipes import Recipe
+from nla.nulls.recipes import Recipe
 from nla.running import evaluation, language, losses, surgery, texts, training
 
 SHORT = Recipe(peak=5e-4, steps=12, warmup=2)  # twice over the pairs that are trained on

@@ -13,7 +13,7 @@ from nla.demo.answers import spread
 from nla.low_rank.changes import Change, apply, label
 from nla.low_rank.counts import parameters
 from nla.models.paths import root
-from nla.models.recipes import Recipe
+from nla.nulls.recipes import Recipe
 from nla.running import language, texts as running_texts, training
 from nla.running.evaluation import CannotRun, tokenizer_for
 from nla.studies.low_rank_training.experiments import EXPERIMENTS, count, qkv, scaled

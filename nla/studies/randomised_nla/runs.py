@@ -28,7 +28,7 @@ from nla.low_rank.changes import halves
 from nla.matrices import load
 from nla.measures.power_law import power_law
 from nla.measures.spectrum import spectrum
-from nla.models.recipes import Recipe
+from nla.nulls.recipes import Recipe
 from nla.numerics import spectra
 from nla.running import training
 from nla.studies.randomised_nla import galore

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from nla.models.ladder import history
+
 SMALL = ("query", "key", "value", "dense_h_to_4h", "embed_in", "embed_out")
 
 
@@ -104,6 +106,15 @@ PYTHIA = {
     "2.8b": _pythia(1.6e-4),
     **dict.fromkeys(("6.9b", "12b"), _pythia(1.2e-4, "normal")),
 }
+
+
+def recipe(model):
+    """The training recipe of MODEL where it is known (history.json or the published table), else None."""
+    found = published(model)
+    if found:
+        return found
+    record = history(model)
+    return Recipe(**record["recipe"]) if record and "recipe" in record else None
 
 
 def published(name):

@@ -6,8 +6,8 @@ import torch
 
 import nla
 from nla.measures.drift import decayed_rows
-from nla.models import recipes
-from nla.models.recipes import Recipe
+from nla.nulls import recipes
+from nla.nulls.recipes import Recipe
 from nla.numerics import threads
 from nla.numerics.changes import compare
 from tests.helpers.drift import gaussian, moved
