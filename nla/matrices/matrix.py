@@ -1,5 +1,6 @@
 """One weight matrix, with what its measures share computed once."""
 
+import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,7 +45,7 @@ class Matrix:
     heads: int | None = None
     _weights: "object | None" = field(default=None, repr=False)
 
-    @property
+    @once
     def shape(self):
         """(out, in)."""
         return tuple(self.weight.shape)
@@ -75,6 +76,26 @@ class Matrix:
     def finite(self):
         """Whether every entry is a number."""
         return bool(torch.isfinite(self.weight).all())
+
+    @once
+    def entries(self):
+        """One hash of the entries: equal for matrices of the same numbers in the same format."""
+        return hashlib.sha256(self.weight.contiguous().view(torch.uint8).cpu().numpy()).hexdigest()
+
+    @once
+    def rms(self):
+        """Root of the mean square of the entries."""
+        return float(torch.linalg.vector_norm(self.weight, dtype=torch.float64)) / self.weight.numel() ** 0.5
+
+    @once
+    def row_norms(self):
+        """Euclidean norms of the rows, float64 NumPy array (out,)."""
+        return torch.linalg.vector_norm(self.weight, dim=1, dtype=torch.float64).cpu().numpy()
+
+    @once
+    def column_norms(self):
+        """Euclidean norms of the columns, float64 NumPy array (in,)."""
+        return torch.linalg.vector_norm(self.weight, dim=0, dtype=torch.float64).cpu().numpy()
 
     @once
     def gram(self):
@@ -167,3 +188,16 @@ class Matrix:
         if self._weights is None:
             raise ValueError(f"a {self.kind} made from a bare tensor has no sibling {kind}")
         return self._weights.matrix(kind, self.layer)
+
+
+class Remembered(Matrix):
+    """A `Matrix` of which the spectrum is kept: its file is opened when anything else is asked for."""
+
+    def __init__(self, kind, layer, step, kept, heads, weights):
+        given = {"kind": kind, "layer": layer, "step": step, "heads": heads, "_weights": weights}
+        vars(self).update(given | kept)
+
+    @once
+    def weight(self):
+        """The entries, (out, in)."""
+        return self._weights.entries(self.kind, self.layer)

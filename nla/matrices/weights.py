@@ -1,14 +1,16 @@
 """Named tensors -> the matrices of one checkpoint."""
 
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from types import SimpleNamespace
 
 import torch
 
+from nla.matrices import kept
 from nla.matrices.batched import Stacks
 from nla.matrices.families import KINDS
 from nla.matrices.layout import Layout, Norm
-from nla.matrices.matrix import Matrix
+from nla.matrices.matrix import Matrix, Remembered, once
 from nla.matrices.tensors import ShardByShard, Tensors
 from nla.models import cache, errors
 from nla.models.errors import CheckpointError, Unavailable
@@ -21,6 +23,8 @@ _opening = threading.Lock()  # so that threads with one wish open a neighbour on
 class Weights:
     """The matrices of one checkpoint; a context manager.
 
+    Where spectra of it are kept, its files are opened, or fetched, when something else is asked for; see `kept`.
+
     Parameters
     ----------
     checkpoint : nla.Checkpoint
@@ -29,17 +33,30 @@ class Weights:
     device : str
     shared : dict, optional
         Other `Weights` by checkpoint, or why there are none, kept by the caller for longer than this one lives.
+    opening : function, optional
+        Its context is entered while the files are opened.
     """
 
-    def __init__(self, checkpoint, ladder=None, device="cpu", shared=None):
+    def __init__(self, checkpoint, ladder=None, device="cpu", shared=None, opening=nullcontext):
         self.checkpoint, self.ladder, self.device = checkpoint, ladder or [checkpoint], device
         self.memo, self.stacks = {}, None  # what Matrix.remember keeps; spectra of many matrices at once
         self.shared, self.compared_with = {} if shared is None else shared, set()
-        source = checkpoint.source
-        large = source.too_large()
-        with source.held(".json" if large else "") as folder:  # once open, the files may go
-            self.tensors = ShardByShard(folder, source) if large else Tensors(folder, source.name)
-            self.layout = Layout(read_config(folder), self.tensors)
+        self.kept, self._files, self._opening = kept.read(checkpoint), None, (threading.Lock(), opening)
+        if self.kept is None:
+            self.layout  # noqa: B018
+
+    @property
+    def layout(self):
+        """The `Layout` of the files, which are opened now if they were not."""
+        lock, opening = self._opening
+        with lock:
+            if self._files is None:
+                source = self.checkpoint.source
+                large = source.too_large()
+                with opening(), source.held(".json" if large else "") as folder:  # once open, the files may go
+                    tensors = ShardByShard(folder, source) if large else Tensors(folder, source.name)
+                    self._files = Layout(read_config(folder), tensors)
+        return self._files
 
     def neighbour(self, which):
         """The `Weights` of the initial, previous or final checkpoint of the ladder; None before the first.
@@ -72,17 +89,35 @@ class Weights:
         return self
 
     def __exit__(self, *_):
-        self.tensors.__exit__()
+        if self._files:
+            self._files.tensors.__exit__()
 
     @property
+    def opened(self):
+        """Whether its files are open."""
+        return self._files is not None
+
+    @property
+    def tensors(self):
+        """What the files hold, by name."""
+        return self.layout.tensors
+
+    @once
     def config(self):
         """The checkpoint's config.json as an object."""
-        return self.layout.config
+        return SimpleNamespace(**self.kept.notes["config"]) if self.kept else self.layout.config
 
-    @property
+    @once
     def layers(self):
         """Number of layers, from the config."""
-        return self.layout.layers
+        return self.kept.notes["layers"] if self.kept else self.layout.layers
+
+    def described(self):
+        """What `kept` notes of the checkpoint beside its matrices."""
+        if self.kept:
+            return self.kept.notes
+        layout = self.layout
+        return {"config": vars(layout.config), "layers": layout.layers, "heads": layout.heads, "index": layout.index}
 
     def index(self, kinds=None, layers=None):
         """[(kind, layer)] of the matrices of this checkpoint, embeddings last; both arguments restrict it."""
@@ -92,14 +127,20 @@ class Weights:
         for layer in layers or ():
             if layer not in range(-1, self.layers):
                 raise ValueError(f"layer {layer} is not in 0..{self.layers - 1} (-1: embeddings)")
-        pairs = self.layout.index
+        pairs = self.kept.notes["index"] if self.kept else self.layout.index
         return [(k, n) for k, n in pairs if (kinds is None or k in kinds) and (layers is None or n in layers)]
 
     def matrix(self, kind, layer=-1):
         """The matrix of this `kind` in this `layer` (embeddings: -1)."""
         self._require(kind, layer)
-        weight = self.layout.weight(kind, layer).to(self.device)
-        return Matrix(kind, layer, self.checkpoint.step, weight, self.layout.heads.get(kind), self)
+        known = self.kept and self.kept.matrices.get((kind, layer))
+        if known:
+            return Remembered(kind, layer, self.checkpoint.step, known, self.kept.notes["heads"].get(kind), self)
+        return Matrix(kind, layer, self.checkpoint.step, self.entries(kind, layer), self.layout.heads.get(kind), self)
+
+    def entries(self, kind, layer):
+        """Those of one matrix, (out, in), in the format of the file."""
+        return self.layout.weight(kind, layer).to(self.device)
 
     def matrix_at(self, which, kind, layer):
         """The same of the initial, previous or final checkpoint of the ladder, or None; see `neighbour`."""
@@ -134,7 +175,7 @@ class Weights:
 
     def place(self, kind, layer):
         """A name for the file that holds a matrix, where files are opened one at a time."""
-        return self.tensors.place(self.layout.tensor_name(kind, layer))
+        return self.tensors.place(self.layout.tensor_name(kind, layer)) if self.opened else ""
 
     def matrices(self, kinds=None, layers=None):
         """Iterate over the matrices, read one at a time, embeddings last; both arguments restrict it."""

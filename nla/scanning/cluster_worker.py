@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
+from nla.matrices import kept
 from nla.models import cache, hub_listing, paths
 from nla.models.retries import SAID
 from nla.scanning import fingerprint
@@ -37,7 +38,8 @@ def measured(run, place, measures, keys):
 
     process, worker = get_worker(), _worker(run)
     checkpoint = worker.ladder[place]
-    worker.stream.fetch_ahead([checkpoint])
+    if kept.read(checkpoint, curves=False) is None:
+        worker.stream.fetch_ahead([checkpoint])
 
     def alive():
         process.log_event(run.name, place)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from nla.matrices import kept
 from nla.models import ladder, paths, sources
 from nla.models.errors import CheckpointError
 from nla.scanning import fingerprint, rows, store
@@ -108,6 +109,10 @@ class Plan:
         if begun.left:
             notes = found.notes | {"compared_with": self._others(checkpoint, found.compared_with)}
             made |= {m: Table(some, notes) for m, some in zip(begun.left, found.tables, strict=True)}
+            if found.kept:
+                kept.write(checkpoint, found.described | _which(notes), found.kept)
+        elif begun.copied and (there := kept.read(self.twins[begun.notes["content"]])):
+            kept.write(checkpoint, there.notes | _which(begun.notes), there.matrices)
         for measure, table in made.items():
             store.write(self._path(checkpoint, measure, self.selection.suffix()), *table)
         self.counts["done" if made else "reused"] += 1
@@ -151,3 +156,8 @@ class Plan:
             entries = {"entries": table.notes["entries"]} if "entries" in table.notes else {}
             copies[measure] = Table(table.rows.assign(**own), notes | entries | {"compared_with": others})
         return copies
+
+
+def _which(notes):
+    """What of them says of which weights they are."""
+    return {name: notes[name] for name in ("identity", "content")}

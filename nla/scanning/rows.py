@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from nla.matrices import kept
 from nla.matrices.families import KINDS
 from nla.models.errors import CheckpointError
 from nla.numerics.threads import one_thread_each
@@ -37,34 +38,46 @@ class Selection:
 
 @dataclass(frozen=True)
 class Row:
-    """One matrix: what identifies it, {measure: its dict of numbers}, and the hash of its entries."""
+    """One matrix: what identifies it, {measure: its dict of numbers}, and what of it is kept."""
 
     matrix: dict
     found: dict
-    entries: str
+    kept: dict
+
+    @property
+    def place(self):
+        """(kind, layer)."""
+        return self.matrix["kind"], self.matrix["layer"]
 
 
-def rows(weights, measures, kinds, layers, workers, available, alive=lambda: None):
-    """([Row], hash of all entries) of the matrices of `weights`, in order; `alive()` after each, in some thread."""
-    tasks = weights.index(kinds, layers)
+def rows(weights, measures, selection, workers, available, alive=lambda: None, norms=False):
+    """[Row] of the matrices of `weights`, in order; `alive()` after each, in some thread.
+
+    With `norms`, those of rows and columns are to be kept too.
+    """
+    tasks = weights.index(selection.kinds, selection.layers)
     workers = max(1, min(workers, len(tasks)))
     if torch.device(weights.device).type != "cpu":
         weights.batch(tasks)
     with one_thread_each(workers, available), ThreadPoolExecutor(workers) as pool:
         # Embeddings first: they are the largest, and the small ones fill the gaps at the end. File by file, though.
         order = sorted(tasks, key=lambda t: (weights.place(*t), t[1] >= 0))
-        futures = {t: pool.submit(_row, weights, *t, measures) for t in order}
+        futures = {t: pool.submit(_row, weights, *t, measures, norms) for t in order}
         for future in futures.values():
             future.add_done_callback(lambda _: alive())
         try:
-            found = [futures[t].result() for t in tasks]
+            return [futures[t].result() for t in tasks]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return found, hashlib.sha256("".join(row.entries for row in found).encode()).hexdigest()[:16]
 
 
-def _row(weights, kind, layer, measures):
+def entries(rows):
+    """One hash of all entries of the matrices of these rows."""
+    return hashlib.sha256("".join(row.kept["entries"] for row in rows).encode()).hexdigest()[:16]
+
+
+def _row(weights, kind, layer, measures, norms):
     matrix, checkpoint = weights.matrix(kind, layer), weights.checkpoint
     row = dict(model=checkpoint.model, revision=checkpoint.revision, step=checkpoint.step, stage=checkpoint.stage)
     row |= dict(layer=layer, kind=kind, rows=matrix.shape[0], cols=matrix.shape[1], finite=matrix.finite)
@@ -78,8 +91,9 @@ def _row(weights, kind, layer, measures):
             except Exception as error:
                 error.add_note(f"in {fingerprint.name_of(measure)} of {kind}, layer {layer}, {checkpoint.revision}")
                 raise
-    entries = matrix.weight.contiguous().view(torch.uint8).cpu().numpy()
-    return Row(row, found, hashlib.sha256(entries).hexdigest())
+    if norms and matrix.finite:
+        matrix.row_norms, matrix.column_norms  # noqa: B018
+    return Row(row, found, kept.of(matrix))
 
 
 def table(rows, measure):

@@ -1,14 +1,15 @@
 """What measures: it opens one checkpoint after another; the next one comes to this disk meanwhile."""
 
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from threading import Lock
 
+from nla.matrices import kept
 from nla.matrices.weights import Weights
 from nla.models import cache
 from nla.models.errors import CheckpointError, Unavailable
-from nla.models.ladder import neighbours
+from nla.models.ladder import choose, neighbours
 from nla.numerics import threads
 from nla.scanning import rows
 from nla.scanning.fingerprint import pure
@@ -20,12 +21,16 @@ class Found:
 
     tables: list  # a DataFrame for each of them
     notes: dict  # `told`, and the hash of all entries
+    described: dict  # `Weights.described`
+    kept: dict  # {(kind, layer): what is to be kept of that matrix}, where that is more than was kept
     compared_with: set  # which other checkpoints they looked at: initial, previous, final
 
 
 def told(checkpoint):
-    """What says which weights these are; of a folder's, the files are read for that."""
-    return {"identity": checkpoint.source.identity(), "content": checkpoint.source.content()}
+    """What says which weights these are; of a folder's, the files are read for that, once."""
+    known = kept.read(checkpoint, curves=False)
+    source = checkpoint.source
+    return {"identity": source.identity(), "content": known.notes["content"] if known else source.content()}
 
 
 class Worker:
@@ -40,6 +45,7 @@ class Worker:
         self.matrices = matrices or self.cores
         self.opened = {}  # {checkpoint: its Weights, or why there are none} of those that others are compared with
         self.compared_with = None  # which these are; not known before something was measured
+        self.logarithmic = set(choose(ladder, "log"))
         self.stream = Stream(ladder)
 
     def measured(self, checkpoint, measures, alive, notes=None, after=()):
@@ -47,24 +53,30 @@ class Worker:
         notes = notes or told(checkpoint)
         ends = {self.ladder[0], self.ladder[-1]}  # stay open; the previous one until the next
         self.opened = {c: w for c, w in self.opened.items() if c in ends or not isinstance(w, Weights)}
-        with self._open(checkpoint) as weights:
-            self.stream.fetch_ahead(after)
-            kinds, layers = self.selection.kinds, self.selection.layers
-            found, entries = rows.rows(weights, measures, kinds, layers, self.matrices, self.cores, alive)
+        with Weights(
+            checkpoint, self.ladder, self.device, self.opened, lambda: self._room(checkpoint, after)
+        ) as weights:
+            norms = checkpoint in self.logarithmic
+            found = rows.rows(weights, measures, self.selection, self.matrices, self.cores, alive, norms)
+            described, known = weights.described(), weights.kept.matrices if weights.kept else {}
         self.compared_with = (self.compared_with or set()) | weights.compared_with
-        notes = notes if kinds or layers else notes | {"entries": entries}
-        return Found([rows.table(found, m) for m in measures], notes, weights.compared_with)
+        notes = notes | {"entries": rows.entries(found)} if not self.selection.suffix() else notes
+        new = {row.place: row.kept for row in found if row.kept.keys() - known.get(row.place, {}).keys()}
+        return Found([rows.table(found, m) for m in measures], notes, described, new, weights.compared_with)
 
-    def _open(self, checkpoint):
+    @contextmanager
+    def _room(self, checkpoint, after):
+        """Room on this disk while a checkpoint is opened, and then the next one may come."""
         try:
             keep = [self.ladder[0], self.ladder[-1]]
             if self.compared_with is not None:
                 keep = [next(neighbours(self.ladder, checkpoint, which), checkpoint) for which in self.compared_with]
             self.stream.make_room(checkpoint, keep)
-            return Weights(checkpoint, self.ladder, self.device, self.opened)
+            yield
         except Unavailable as error:
             self.opened[checkpoint] = error  # a later one that is compared with it need not ask again
             raise
+        self.stream.fetch_ahead(after)
 
 
 class Stream:
@@ -99,7 +111,7 @@ class Stream:
 
 def announce(plan, left):
     """Say in one line what is to come, if anything has to be fetched."""
-    remote = [c for c in left if c.source.remote]
+    remote = [c for c in left if c.source.remote and kept.read(c, curves=False) is None]
     fetched, others = {f.digest: f.size for c in remote for f in c.source.to_fetch()}, {}
     if not fetched:
         return

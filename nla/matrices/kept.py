@@ -1,0 +1,71 @@
+"""What stays of a checkpoint's matrices when its files are gone: spectra, and norms of rows and columns."""
+
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from nla.models import paths
+
+CURVES = ("singular_values", "row_norms", "column_norms")  # float64; the norms at some steps only
+FACTS = ("shape", "finite", "rms", "entries")
+
+
+class Kept(NamedTuple):
+    """Of one checkpoint: ``notes`` (identity, config, heads, index, ...), and by (kind, layer) what is known of it."""
+
+    notes: dict
+    matrices: dict
+
+
+def read(checkpoint, curves=True):
+    """`Kept` of a checkpoint, or None where there is none of these very weights; without `curves` the facts alone."""
+    try:
+        with safe_open(_path(checkpoint), framework="numpy") as file:
+            notes = json.loads(file.metadata()["nla"])
+            if notes["identity"] != checkpoint.source.identity():
+                return None
+            matrices = {}
+            for name, facts in notes.pop("matrices").items():
+                kind, layer = name.split(".")
+                facts["shape"] = tuple(facts["shape"])
+                held = facts.pop("curves") if curves else ()
+                matrices[kind, int(layer)] = facts | {c: file.get_tensor(f"{name}.{c}") for c in held}
+            notes["index"] = [tuple(pair) for pair in notes["index"]]
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return Kept(notes, matrices)
+
+
+def of(matrix):
+    """What to keep of one `Matrix`: what is known of it already, and what costs nothing beside reading it."""
+    return {name: getattr(matrix, name) for name in FACTS} | {c: vars(matrix)[c] for c in CURVES if c in vars(matrix)}
+
+
+def write(checkpoint, notes, matrices):
+    """Add to what is kept of a checkpoint; one process at a time does that, and the file is whole or not there."""
+    there = read(checkpoint)
+    known = dict(there.matrices) if there else {}
+    for key, new in matrices.items():
+        known[key] = known.get(key, {}) | new
+    tensors, described = {}, {}
+    for (kind, layer), found in known.items():
+        curves = [c for c in CURVES if c in found]
+        described[f"{kind}.{layer}"] = {name: found[name] for name in FACTS} | {"curves": curves}
+        tensors |= {f"{kind}.{layer}.{c}": np.ascontiguousarray(found[c], np.float64) for c in curves}
+    path = _path(checkpoint)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
+    try:
+        save_file(tensors, partial, {"nla": json.dumps(notes | {"matrices": described})})
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _path(checkpoint):
+    folder = paths.build(paths.slug(checkpoint.model)) / "spectra"
+    return folder / f"{paths.slug(checkpoint.revision)}.safetensors"
