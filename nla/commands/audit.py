@@ -46,9 +46,16 @@ def audit(model):
         both = other[c][0] != "missing" and not {f.name for f in files} & {f.name for f in other[c][2]}
         size = sum(f.size for f in files)
         rows.append((c.step, c.revision, c.stage, status, of, other[c][0] if both else None, size))
-    rows += [(step, f"step{step}", "pretraining", "missing", None, None, 0) for step in published.absent(ladder)]
+    rows += [(step, f"step{step}", "pretraining", "missing", None, None, 0) for step in _absent(ladder)]
     table = pd.DataFrame(rows, columns=["step", "revision", "stage", "status", "of", "bin", "bytes"])
     return table.sort_values("step", kind="stable", ignore_index=True)
+
+
+def _absent(ladder):
+    """Steps that the model's authors published but the Hub does not list; known for Pythia alone."""
+    name, listed = (ladder[0].repo or "").removeprefix("EleutherAI/"), {c.step for c in ladder}
+    theirs = name in published.SHORT and name.startswith("pythia")
+    return [step for step in published.PYTHIA_STEPS if step not in listed] if theirs else []
 
 
 def _main(ladder):

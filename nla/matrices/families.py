@@ -1,7 +1,9 @@
-"""The one table of model families: which tensor on disk holds which kind of matrix, and how it is cut out of it."""
+"""Which tensor on disk holds which kind of matrix, and how it is cut out of it: the table is families.toml."""
 
+import tomllib
 from collections import namedtuple
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 
 # In this order tables are sorted and, in studies.spectrum_rank, seeds made: a kind in between would change its numbers.
 KINDS = ("query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h", "embed_in", "gate", "embed_out")
@@ -59,128 +61,33 @@ class Family:
     )  # what config.json calls the MLP's width; the multiple of hidden it is else
 
 
-GPT_NEOX = Family(
-    prefixes=("gpt_neox.", ""),
-    layer="layers.{}.",
-    parts={
-        **dict.fromkeys(QKV, Part("attention.query_key_value", QKV, per_head=True)),
-        "dense": "attention.dense",
-        "dense_h_to_4h": "mlp.dense_h_to_4h",
-        "dense_4h_to_h": "mlp.dense_4h_to_h",
-        "embed_in": "embed_in",
-        "embed_out": Part("embed_out", also=("lm_head",)),  # the latter in memory, from transformers 5.15
-    },
-    norms={"attention": "input_layernorm", "mlp": "post_attention_layernorm", "head": "final_layer_norm"},
-)
-BLOOM = replace(
-    GPT_NEOX,
-    prefixes=("transformer.", ""),
-    layer="h.{}.",
-    parts=GPT_NEOX.parts
-    | dict.fromkeys(QKV, Part("self_attention.query_key_value", QKV, per_head=True))
-    | {"dense": "self_attention.dense", "embed_in": "word_embeddings", "embed_out": "lm_head"},
-    norms=GPT_NEOX.norms | {"head": "ln_f"},
-    tied=True,
-    inner=("n_inner", 4),
-)
-GPT2 = Family(
-    prefixes=("transformer.", ""),
-    layer="h.{}.",
-    parts={
-        **dict.fromkeys(QKV, Part("attn.c_attn", QKV, transposed=True)),
-        "dense": Part("attn.c_proj", transposed=True),
-        "dense_h_to_4h": Part("mlp.c_fc", transposed=True),
-        "dense_4h_to_h": Part("mlp.c_proj", transposed=True),
-        "embed_in": "wte",
-        "embed_out": "lm_head",
-    },
-    norms={"attention": "ln_1", "mlp": "ln_2", "head": "ln_f"},
-    tied=True,
-    inner=("n_inner", 4),
-)
-OPT = Family(
-    prefixes=("model.", ""),
-    layer="decoder.layers.{}.",
-    parts={
-        "query": "self_attn.q_proj",
-        "key": "self_attn.k_proj",
-        "value": "self_attn.v_proj",
-        "dense": "self_attn.out_proj",
-        "dense_h_to_4h": "fc1",
-        "dense_4h_to_h": "fc2",
-        "embed_in": "decoder.embed_tokens",
-        "embed_out": "lm_head",
-    },
-    norms={"attention": "self_attn_layer_norm", "mlp": "final_layer_norm", "head": "decoder.final_layer_norm"},
-    post_norms={
-        "attention": Before("final_layer_norm"),
-        "mlp": "self_attn_layer_norm",
-        "head": Before("final_layer_norm"),
-    },
-    tied=True,
-    inner=("ffn_dim", None),
-)
-BERT = Family(
-    prefixes=("bert.", ""),
-    layer="encoder.layer.{}.",
-    parts={
-        "query": "attention.self.query",
-        "key": "attention.self.key",
-        "value": "attention.self.value",
-        "dense": "attention.output.dense",
-        "dense_h_to_4h": "intermediate.dense",
-        "dense_4h_to_h": "output.dense",
-        "embed_in": "embeddings.word_embeddings",
-        "embed_out": Part("cls.predictions.decoder", also=("cls.predictions",)),  # the latter holds its bias
-    },
-    norms={
-        "attention": Before("output.LayerNorm", first="embeddings.LayerNorm"),
-        "mlp": "attention.output.LayerNorm",
-        "head": "cls.predictions.transform.LayerNorm",
-    },
-    tied=True,
-)
-LLAMA = Family(
-    prefixes=("model.", ""),
-    layer="layers.{}.",
-    parts={
-        "query": "self_attn.q_proj",
-        "key": "self_attn.k_proj",
-        "value": "self_attn.v_proj",
-        "dense": "self_attn.o_proj",
-        "gate": "mlp.gate_proj",
-        "dense_h_to_4h": "mlp.up_proj",
-        "dense_4h_to_h": "mlp.down_proj",
-        "embed_in": "embed_tokens",
-        "embed_out": "lm_head",
-    },
-    norms={"attention": "input_layernorm", "mlp": "post_attention_layernorm", "head": "norm"},
-    centred=False,
-    grouped=True,
-)
-PHI3 = replace(
-    LLAMA,
-    parts=LLAMA.parts
-    | dict.fromkeys(QKV, Part("self_attn.qkv_proj", QKV))
-    | dict.fromkeys(("gate", "dense_h_to_4h"), Part("mlp.gate_up_proj", ("gate", "dense_h_to_4h"))),
-)
-OLMO2 = replace(LLAMA, norms={"head": "norm"})  # normalises what the blocks put out
-GEMMA = replace(LLAMA, tied=True, offset=1)
-GEMMA2 = replace(GEMMA, norms=LLAMA.norms | {"mlp": "pre_feedforward_layernorm"})
+def _family(given, rows):
+    """The `Family` of an entry of families.toml; `rows` are those above it."""
+    fields = dict(vars(rows[given["like"]])) if "like" in given else {"parts": {}, "norms": {}}
+    for name, value in given.items():
+        if name == "parts":
+            fields["parts"] = fields["parts"] | {k: p for kinds, p in value.items() for k, p in _shared(kinds, p)}
+        elif name.endswith("norms"):
+            norms = {of: Before(n["before"], n.get("first")) if isinstance(n, dict) else n for of, n in value.items()}
+            fields[name] = {of: norm for of, norm in ((fields.get(name) or {}) | norms).items() if norm}
+        elif name != "like":
+            fields[name] = tuple(value) if isinstance(value, list) else value
+    return Family(**fields)
 
-FAMILIES = {  # by the model_type of config.json
-    "gpt_neox": GPT_NEOX,
-    "bloom": BLOOM,
-    "gpt2": GPT2,
-    "opt": OPT,
-    "bert": BERT,
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), LLAMA),
-    "phi3": PHI3,
-    "olmo": replace(LLAMA, centred=True, learned=False),
-    **dict.fromkeys(("olmo2", "olmo3"), OLMO2),
-    "gemma": GEMMA,
-    **dict.fromkeys(("gemma2", "gemma3_text"), GEMMA2),
-}
+
+def _shared(kinds, part):
+    """[(kind, module or `Part`)] of the kinds, with blanks between them, that a part of the table holds."""
+    kinds = tuple(kinds.split())
+    if len(kinds) > 1 or isinstance(part, dict):
+        given = dict(part) if isinstance(part, dict) else {"module": part}
+        also = {"also": tuple(given.pop("also"))} if "also" in given else {}
+        part = Part(**given, **also, shared=kinds if len(kinds) > 1 else ())
+    return [(kind, part) for kind in kinds]
+
+
+FAMILIES = {}  # by the model_type of config.json
+for _name, _given in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items():
+    FAMILIES[_name] = _family(_given, FAMILIES)
 
 
 def split_heads(fused, heads, index):

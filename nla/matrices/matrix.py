@@ -106,7 +106,7 @@ class Matrix:
     def singular_values(self):
         """Singular values, descending, float64 NumPy array (r,)."""
         stacks = self._weights and self._weights.stacks  # on an accelerator, of many matrices at once
-        found = stacks and stacks.singular_values(self.kind, self.layer)
+        found = stacks and stacks.singular_values((self.kind, self.layer))
         return spectra.singular_values(self.gram) if found is None else found
 
     @once

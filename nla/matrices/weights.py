@@ -7,7 +7,6 @@ from types import SimpleNamespace
 import torch
 
 from nla.matrices import kept
-from nla.matrices.batched import Stacks
 from nla.matrices.families import KINDS
 from nla.matrices.layout import Layout, Norm
 from nla.matrices.matrix import Matrix, Remembered, once
@@ -16,6 +15,7 @@ from nla.models import cache, errors
 from nla.models.errors import CheckpointError, Unavailable
 from nla.models.folder import read_config
 from nla.models.ladder import at_step, checkpoints, neighbours
+from nla.numerics.stacks import Stacks
 
 _opening = threading.Lock()  # so that threads with one wish open a neighbour once
 
@@ -149,7 +149,7 @@ class Weights:
 
     def batch(self, tasks, room=None):
         """From here on compute the spectra of the matrices `tasks`, [(kind, layer)], many at once; see `Stacks`."""
-        self.stacks = Stacks(self, tasks, room)
+        self.stacks = Stacks(lambda task: self.entries(*task), tasks, self.device, room)
 
     def bias(self, kind, layer=-1):
         """What is added to the product with the matrix of this `kind`, float32 (out,), or None where nothing is."""

@@ -65,13 +65,6 @@ def rungs(model):
     return [Rung(revision, 0, "pretraining", repo, found[revision])]
 
 
-def absent(ladder):
-    """Steps that the model's authors published but the Hub does not list; known for Pythia alone."""
-    name = (ladder[0].repo or "").removeprefix("EleutherAI/")
-    listed = {c.step for c in ladder}
-    return [step for step in PYTHIA_STEPS if step not in listed] if name in SHORT and name.startswith("pythia") else []
-
-
 def _ladder(named):
     """Of {name: (repository, commit)} the steps, in order; stage 2 goes on where stage 1 ended.
 

@@ -48,7 +48,8 @@ def _digest_sources(names, sha):
         path = left.pop()
         if path not in found:
             found[path] = path.read_bytes()
-            others = (other for name in _imported(found[path]) for other in _files(name))
+            names = _imported(found[path]) if path.suffix == ".py" else ()
+            others = (other for name in names for other in _files(name))
             left += [other for other in others if other.parent != HERE / "models"]
     for path in sorted(found):
         sha.update(found[path])
@@ -71,7 +72,7 @@ def _files(name):
     """The file of the module that a dotted name is or is in; of what a room hands on, or a room, all its files."""
     path = HERE.parent.joinpath(*name.split("."))
     if path.is_dir():
-        return list(path.rglob("*.py"))
+        return [file for file in path.rglob("*") if file.suffix in (".py", ".toml")]
     return [path.with_suffix(".py")] if path.with_suffix(".py").is_file() else _files(name.rpartition(".")[0])
 
 

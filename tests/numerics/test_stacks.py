@@ -6,8 +6,7 @@ import pytest
 import torch
 
 import nla
-from nla.matrices import batched
-from nla.numerics import spectra
+from nla.numerics import spectra, stacks
 from tests.helpers.files import spoil
 
 DEVICES = [
@@ -51,9 +50,9 @@ def test_stacks_are_the_single_spectra(ladder, device, room, monkeypatch):
             matrix = weights.matrix(kind, layer)
             if matrix.finite:
                 np.testing.assert_allclose(matrix.singular_values, plain(matrix.weight), rtol=1e-10)
-        assert weights.stacks.singular_values("dense", 0) is None and not weights.stacks.left
+        assert weights.stacks.singular_values(("dense", 0)) is None and not weights.stacks.left
     assert sum(size[0] for size in sizes) == len(tasks) - 1  # each once, and not the one with a NaN
-    assert max(size[0] for size in sizes) * batched.COPIES * 8 * 42**2 <= max(room, batched.COPIES * 8 * 42**2)
+    assert max(size[0] for size in sizes) * stacks.COPIES * 8 * 42**2 <= max(room, stacks.COPIES * 8 * 42**2)
 
 
 @pytest.mark.parametrize("workers", [1, 3])
