@@ -38,7 +38,7 @@ class Layout:
             "hidden": hidden,
             "heads": heads * d_head,
             "key_heads": key_heads * d_head,
-            "inner": self._number(inner, default=multiple and multiple * hidden),
+            "inner": self._number(inner, default=multiple * hidden if multiple else None),
             "vocabulary": self._number("vocab_size", default=None),
             "embedding": self._number("word_embed_proj_dim", default=hidden),  # OPT-350m's are narrower
         }
