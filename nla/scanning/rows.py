@@ -53,7 +53,7 @@ class Row:
 def rows(weights, measures, selection, workers, available, alive=lambda: None, norms=False):
     """[Row] of the matrices of `weights`, in order; `alive()` after each, in some thread.
 
-    With `norms`, those of rows and columns are to be kept too.
+    With `norms`, those of rows and columns are to be kept too, where the files are open.
     """
     tasks = weights.index(selection.kinds, selection.layers)
     workers = max(1, min(workers, len(tasks)))
@@ -91,7 +91,7 @@ def _row(weights, kind, layer, measures, norms):
             except Exception as error:
                 error.add_note(f"in {fingerprint.name_of(measure)} of {kind}, layer {layer}, {checkpoint.revision}")
                 raise
-    if norms and matrix.finite:
+    if norms and matrix.finite and weights.opened:
         matrix.row_norms, matrix.column_norms  # noqa: B018
     return Row(row, found, kept.of(matrix))
 

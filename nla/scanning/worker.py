@@ -3,6 +3,7 @@
 import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from threading import Lock
 
 from nla.matrices import kept
@@ -45,7 +46,6 @@ class Worker:
         self.matrices = matrices or self.cores
         self.opened = {}  # {checkpoint: its Weights, or why there are none} of those that others are compared with
         self.compared_with = None  # which these are; not known before something was measured
-        self.logarithmic = set(choose(ladder, "log"))
         self.stream = Stream(ladder)
 
     def measured(self, checkpoint, measures, alive, notes=None, after=()):
@@ -53,10 +53,8 @@ class Worker:
         notes = notes or told(checkpoint)
         ends = {self.ladder[0], self.ladder[-1]}  # stay open; the previous one until the next
         self.opened = {c: w for c, w in self.opened.items() if c in ends or not isinstance(w, Weights)}
-        with Weights(
-            checkpoint, self.ladder, self.device, self.opened, lambda: self._room(checkpoint, after)
-        ) as weights:
-            norms = checkpoint in self.logarithmic
+        room, norms = partial(self._room, checkpoint, after), checkpoint in choose(self.ladder, "log")
+        with Weights(checkpoint, self.ladder, self.device, self.opened, room) as weights:
             found = rows.rows(weights, measures, self.selection, self.matrices, self.cores, alive, norms)
             described, known = weights.described(), weights.kept.matrices if weights.kept else {}
         self.compared_with = (self.compared_with or set()) | weights.compared_with
