@@ -84,10 +84,9 @@ def shaken(model, step, sizes, measures, draws=3):
     rows = []
     with load(model, step) as weights:
         for draw in range(draws):
-            found, _ = scanning_rows.rows(Shaken(weights, sizes, draw), measures, None, None, threads.cores(), None)
-            for row in found:
-                kind, layer = row.matrix["kind"], row.matrix["layer"]
-                if (kind, layer) in sizes:
+            moved, every = Shaken(weights, sizes, draw), scanning_rows.Selection(None, None)
+            for row in scanning_rows.rows(moved, measures, every, threads.cores(), None):
+                if row.place in sizes:
                     numbers = {n: v for result in row.found.values() for n, v in result.items() if np.ndim(v) == 0}
-                    rows.append({"kind": kind, "layer": layer, "draw": draw} | numbers)
+                    rows.append({"kind": row.place[0], "layer": row.place[1], "draw": draw} | numbers)
     return pd.DataFrame(rows)
