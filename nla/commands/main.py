@@ -35,11 +35,19 @@ def audit(options):
 
 def scan(options):
     """Measure MODEL with everything in this package, so that the notebooks find every table ready."""
-    from nla import measures
+    from nla import measures, models, studies
     from nla.scanning.scan import scan
+    from nla.studies import runs
 
-    every = [getattr(measures, name) for name in measures.__all__]
-    summary = scan(options.model, every, options.steps, scheduler=options.scheduler or options.workers).attrs["summary"]
+    every = [getattr(measures, name) for name in measures.__all__] + studies.declared("COMMON_PASS")
+    ladder, declared = models.choose(models.checkpoints(options.model), options.steps), studies.declared("RUNS")
+
+    def visit(checkpoint):
+        if checkpoint.source.remote:  # what is in a folder can be run at any time
+            runs.visit(checkpoint, ladder, declared)
+
+    where = options.scheduler or options.workers
+    summary = scan(options.model, every, options.steps, scheduler=where, visit=visit).attrs["summary"]
     print(", ".join(f"{len(v) if isinstance(v, dict) else v} {k}" for k, v in summary.items()))
     targets.scanned(options.model, options.steps, whole=not summary["failed"])
     return 3 if summary["failed"] else 0

@@ -120,9 +120,12 @@ def choose(ladder, steps="all"):
 
     Parameters
     ----------
-    steps : "all", "log", int or iterable of int
-        Every checkpoint; about 20 spaced evenly in log(step + 1), first and last included; every k-th; these steps.
+    steps : "all", "log", int, iterable of int, or function
+        Every checkpoint; about 20 spaced evenly in log(step + 1), first and last included; every k-th; these steps; or
+        those that a function picks of the ladder.
     """
+    if callable(steps):
+        return list(steps(ladder))
     if isinstance(steps, str):
         if re.fullmatch(r"\d+(,\d+)*", steps):  # as a command line gives them
             numbers = [int(s) for s in steps.split(",")]

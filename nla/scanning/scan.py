@@ -28,6 +28,7 @@ def scan(
     refresh=False,
     progress=True,
     sketch=None,
+    visit=None,
 ):
     """One row per matrix and checkpoint, a DataFrame with `KEYS` and the columns of every measure.
 
@@ -51,11 +52,14 @@ def scan(
         Compute again what is on disk; show a bar over checkpoints.
     sketch : "auto" or int, optional
         `nla.spectrum` from sketches where the shorter side is 4,096, or this, or more: see `sketched_spectrum`.
+    visit : function, optional
+        Called with each checkpoint after it was measured, while its files are on this disk.
     """
     plan = Plan.of(model, measures, steps, kinds, layers, refresh, sketch)
     tables, failed = plan.stored()
-    errors = _measure(plan, tables, failed, device, workers, scheduler, progress)
-    cache.evict(plan.ladder, keep=(plan.ladder[0], plan.ladder[-1]))
+    errors = _measure(plan, tables, failed, device, workers, scheduler, progress, visit)
+    sound = [c for c in plan.measures if c in tables and tables[c].rows.finite.all()][-1:]  # where models are run
+    cache.evict(plan.ladder, keep=(plan.ladder[0], plan.ladder[-1], *sound))
     for revision, reason in failed.items():
         warnings.warn(f"{model} {revision} left out: {reason}", stacklevel=2)
     if not tables:
@@ -64,7 +68,7 @@ def scan(
     return _whole(plan, tables, failed)
 
 
-def _measure(plan, tables, failed, device, workers, scheduler, progress):
+def _measure(plan, tables, failed, device, workers, scheduler, progress, visit):
     """Add what is in neither to `tables` or `failed`; yields mistakes in measures, most likely."""
     left = [c for c in plan.measures if c not in tables and c.revision not in failed]
     cache.adopt(plan.ladder)
@@ -85,6 +89,8 @@ def _measure(plan, tables, failed, device, workers, scheduler, progress):
                 errors.append(result)
             else:
                 tables[checkpoint] = result
+                if visit:
+                    visit(checkpoint)
             bar.set_postfix(plan.counts, failed=len(failed))
             bar.update(checkpoint not in copies)
     return (error for error in errors if not isinstance(error, CheckpointError))

@@ -1,0 +1,53 @@
+"""Tables of models that run, one a checkpoint: kept beside those of the scan, for all that they depend on."""
+
+import hashlib
+import warnings
+
+import pandas as pd
+
+from nla.models import CheckpointError, paths
+from nla.models.errors import NotThere
+from nla.models.folder import digest
+from nla.models.retries import locked
+from nla.running.evaluation import CannotRun
+from nla.scanning import fingerprint, store
+
+
+def at(run, checkpoint):
+    """What ``run(checkpoint)`` returns, a DataFrame, or raises, a `CannotRun`; from this disk if it was made before."""
+    key, identity = fingerprint.fingerprint(run), _identity(checkpoint)
+    folder = paths.build(paths.slug(checkpoint.model)) / "runs" / key
+    path = folder / f"{paths.slug(checkpoint.revision)}.parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked(path.with_suffix(".lock"), f"another process that runs {checkpoint.model} {checkpoint.revision}"):
+        table = store.read(path, identity)
+        if table is None:
+            try:
+                table = store.Table(run(checkpoint), {"identity": identity})
+            except CannotRun as why:
+                table = store.Table(pd.DataFrame(), {"identity": identity, "cannot": str(why)})
+            store.write(path, *table)
+    if "cannot" in table.notes:
+        raise CannotRun(table.notes["cannot"])
+    return table.rows
+
+
+def visit(checkpoint, ladder, declared):
+    """All that is `declared`, [(run, choose)], of a checkpoint while its files are here: where ``choose(ladder)`` has it."""
+    for run, choose in declared:
+        if checkpoint in choose(ladder):
+            try:
+                at(run, checkpoint)
+            except CannotRun:  # as its notebook will say
+                pass
+            except CheckpointError as error:
+                warnings.warn(f"{checkpoint.revision} was not run: {error}", stacklevel=2)
+
+
+def _identity(checkpoint):
+    """Of the weights, and of the tokenizer that reads the text."""
+    try:
+        tokenizer = digest(checkpoint.source.file("tokenizer.json"))
+    except NotThere:
+        tokenizer = ""
+    return hashlib.sha256((checkpoint.source.identity() + tokenizer).encode()).hexdigest()[:16]
