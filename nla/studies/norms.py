@@ -13,3 +13,4 @@ def random_sign_spectral(matrix, draws=3):
 
 
 random_sign_spectral.pure = True
+COMMON_PASS = [random_sign_spectral]

@@ -5,6 +5,7 @@ import warnings
 
 import pandas as pd
 
+from nla.figures.spectra import spaced
 from nla.models import CheckpointError, paths
 from nla.models.errors import NotThere
 from nla.models.folder import digest
@@ -33,7 +34,7 @@ def at(run, checkpoint):
 
 
 def visit(checkpoint, ladder, declared):
-    """All that is `declared`, [(run, choose)], of a checkpoint while its files are here: where ``choose(ladder)`` has it."""
+    """Make the tables that are `declared`, [(run, choose)], of a checkpoint that is among ``choose(ladder)``."""
     for run, choose in declared:
         if checkpoint in choose(ladder):
             try:
@@ -42,6 +43,16 @@ def visit(checkpoint, ladder, declared):
                 pass
             except CheckpointError as error:
                 warnings.warn(f"{checkpoint.revision} was not run: {error}", stacklevel=2)
+
+
+def few(count):
+    """A choice for `nla.models.choose`, or a measure's ``steps``: at most `count`, evenly spaced in log(step + 1)."""
+
+    def choose(ladder):
+        steps = set(spaced([c.step for c in ladder], count))
+        return [c for c in ladder if c.step in steps]
+
+    return choose
 
 
 def _identity(checkpoint):

@@ -43,3 +43,13 @@ def unpaired(matrix):
 
 
 unpaired.kinds, unpaired.pure = READERS, True
+
+
+def removers(matrix):
+    """``removers``: share of the neurons whose cosine is negative, 0 to 1; 1/2 for random ones."""
+    rho = cosines(*in_out(matrix))
+    return {"removers": (rho[rho.isfinite()] < 0).double().mean()}
+
+
+removers.kinds = READERS
+COMMON_PASS = [removers]

@@ -4,5 +4,6 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["plots", "printed"],
+    submodules=["beside_rows", "plots", "printed"],
+    submod_attrs={"beside_rows": ["COMMON_PASS"]},
 )

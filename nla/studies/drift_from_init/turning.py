@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from nla.measures.subspaces import ANGLES, dimensions
+from nla.models import choose
 from nla.nulls.draws import DRAWS, noise_changes, rotated_changes
 from nla.numerics import spectra
 
@@ -36,7 +37,22 @@ def turning(matrix, draws=DRAWS):
     return found
 
 
-turning.steps = "log"
+def _shown(ladder):
+    """The last checkpoint and some before it, not the first: eight draws of each null take a while."""
+    later = choose(ladder, "log")[1:] or ladder
+    return later[:: -max(len(later) // 6, 1)][:5][::-1]
+
+
+turning.steps = _shown
+
+
+def signs(matrix):
+    """``signs_kept``: share of the entries that have the sign which they had at first."""
+    first = matrix.at("initial", same_shape=True)
+    return {"signs_kept": np.nan if first is None else ((matrix.weight > 0) == (first.weight > 0)).double().mean()}
+
+
+signs.steps, signs.kinds = "log", ("query", "dense_h_to_4h")
 
 
 def compared(table, name, draws=DRAWS):
@@ -69,3 +85,6 @@ def _leading(values, k):
     s, vectors = spectra.short_side(spectra.gram(values))
     U, _, Vt = spectra.singular_vectors(values, s[:k], vectors[:, :k])
     return U, Vt.T, s
+
+
+COMMON_PASS = [turning, signs]

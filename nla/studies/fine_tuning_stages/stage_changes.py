@@ -120,3 +120,14 @@ def draws(random, name):
         .groupby("draw")
         .agg(lambda values: values.abs().median())
     )
+
+
+def one_row(matrix):
+    """``one_row``: the row that changed most since the previous checkpoint, in squares, over the mean row; from 1."""
+    before = matrix.at("previous", same_shape=True)
+    change = (matrix.values - before.values).square().sum(1) if before else None
+    return {} if change is None else {"one_row": change.max() / change.sum() * len(change)}
+
+
+one_row.kinds = ("value", "dense_h_to_4h", "embed_in")
+COMMON_PASS = [one_row]

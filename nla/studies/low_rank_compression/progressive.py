@@ -1,6 +1,7 @@
 """Low-rank factors through depth and through training: layers replaced one after the other, and every checkpoint."""
 
 import copy
+from contextlib import suppress
 from functools import partial
 
 import pandas as pd
@@ -8,11 +9,12 @@ import torch
 
 from nla import low_rank, models
 from nla.running import language
-from nla.running.evaluation import spoiled
+from nla.running.evaluation import CannotRun, spoiled
 from nla.running.losses import losses
 from nla.running.resumed import Resumed
+from nla.studies import runs
 from nla.studies.low_rank_compression.budgets import all_factors, cut, loss_at, rank_for
-from nla.studies.low_rank_compression.calibration import input_moments, running
+from nla.studies.low_rank_compression.calibration import input_moments, running, sound, text
 
 TRUNCATED, AT_ONCE = "truncated SVD", "whitened, at once"
 IN_TURN, CALIBRATED = "whitened, in turn", "in turn, calibrated"
@@ -122,3 +124,21 @@ def through_training(ladder, fit, held_out, fraction=0.25, alone=None):
 def chosen(ladder):
     """About ten checkpoints, evenly spaced in log(step + 1), the last among them."""
     return models.choose(ladder, "log")[::-2][::-1]
+
+
+def at_one(checkpoint, fraction=0.25):
+    """`through_training` of one checkpoint; or `CannotRun`."""
+    _, model = sound([checkpoint])
+    return through_training([checkpoint], *text(checkpoint, model), fraction)
+
+
+def through(ladder, fraction):
+    """The same of each checkpoint of `ladder` that can be run, from this disk where it was made before."""
+    found = []
+    for checkpoint in ladder:
+        with suppress(CannotRun):
+            found.append(runs.at(partial(at_one, fraction=fraction), checkpoint))
+    return pd.concat(found, ignore_index=True)
+
+
+RUNS = [(partial(at_one, fraction=0.25), chosen)]

@@ -5,4 +5,5 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["leaning", "plots", "residual_stream"],
+    submod_attrs={"leaning": ["COMMON_PASS"]},
 )

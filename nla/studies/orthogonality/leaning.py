@@ -75,3 +75,14 @@ def _without(unit, vector):
     """The rows without their parts along `vector`."""
     direction = normalize(vector, dim=0)
     return unit - torch.outer(unit @ direction, direction)
+
+
+def shared(matrix):
+    """``with_beta``: cosine of the mean direction of the rows with the bias of the norm that they read."""
+    mean, norm = pairs.normalised(matrix.values).mean(0), matrix.norm
+    beta = norm.bias if norm and norm.bias is not None else torch.zeros_like(mean)
+    return {"with_beta": torch.cosine_similarity(mean, beta, dim=0)}
+
+
+shared.kinds = ("query", "key", "value", "dense_h_to_4h")
+COMMON_PASS = [shared]

@@ -5,4 +5,5 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submodules=["beside_nulls", "onset", "overlaps", "plots", "removal_plots"],
+    submod_attrs={"overlaps": ["COMMON_PASS", "RUNS"]},
 )

@@ -6,8 +6,12 @@ import torch
 from scipy.special import betaincinv
 from scipy.stats import norm
 
+from nla.matrices import Matrix
 from nla.matrices.in_memory import in_memory
+from nla.measures import random_matrix
 from nla.running.activations import covariances
+from nla.running.evaluation import running
+from nla.studies.runs import few
 
 SIGMAS = 3.0  # of the random band
 
@@ -110,3 +114,20 @@ def far_end(table, least=2 / 3):
         before = found.get(row.kind, (0, 0))
         found[row.kind] = (before[0] + len(above), before[1] + int((np.asarray(row.place)[above] >= least).sum()))
     return found
+
+
+def change(matrix):
+    """``change``: ``mp_distance_relative`` of W - W_0, as `nla.random_matrix` has it; NaN at the first checkpoint."""
+    first = matrix.at("initial", same_shape=True)
+    D = 0 * matrix.values if first is None else matrix.values - first.values
+    return {"change": random_matrix(Matrix(matrix.kind, matrix.layer, matrix.step, D))["mp_distance_relative"]}
+
+
+def reads(checkpoint):
+    """`overlaps` of a checkpoint on every third window of the text; or `CannotRun`."""
+    now = running(checkpoint)
+    return pd.DataFrame(overlaps(now.model, now.windows[::3, :-1])).assign(step=checkpoint.step)
+
+
+change.kinds = ("query", "dense_h_to_4h")
+COMMON_PASS, RUNS = [change], [(reads, few(4))]

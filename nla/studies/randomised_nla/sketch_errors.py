@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from nla import nulls
+from nla.measures import spectrum
 from nla.nulls import bulk_sigma
 from nla.numerics import quadrature, sketch
 
@@ -83,3 +84,19 @@ def _from_quadrature(matrix, s, seed):
         "above": ((above.value - (s > upper).sum()) / r, above.error / r),
         "below": (((s > lower).sum() - not_below.value) / r, not_below.error / r) if lower > 0 else NOTHING,
     }
+
+
+def missed(matrix):
+    """``missed``: share of the energy of 16 leading directions that a block Krylov space of depth 1 misses."""
+    found = sketch.block_krylov(matrix.values, 16, depth=1)
+    return {"missed": 1 - (found.s**2).sum() / (matrix.singular_values[:16] ** 2).sum()}
+
+
+def sketched(matrix):
+    """``NAME_sketched``, ``NAME_error``: `nla.spectrum` from sketches, of every matrix."""
+    found = spectrum.sketched(1)(matrix)
+    return {name if name.endswith("_error") else f"{name}_sketched": value for name, value in found.items()}
+
+
+missed.kinds, sketched.pure = ("dense_h_to_4h", "dense_4h_to_h", "embed_in", "embed_out"), True
+COMMON_PASS = [missed, sketch_errors, sketched]

@@ -3,6 +3,10 @@
 import numpy as np
 import pandas as pd
 
+from nla.matrices import Matrix
+from nla.measures import weight_histogram
+from nla.measures.drift import decayed_rows
+
 
 def by_head(matrices, rotary):
     """The norms of the vectors of each head, in their order within it.
@@ -38,3 +42,29 @@ def met(heads):
     return pd.merge_asof(
         query, key[["place", "layer", "index"]], on="place", by="layer", suffixes=("", "_key")
     ).dropna()
+
+
+def top_percent(matrix):
+    """``top_percent``: share of the energy in the largest hundredth of the entries, 0.01 to 1."""
+    squares = matrix.values.square().flatten().sort(descending=True).values
+    return {"top_percent": squares[: len(squares) // 100].sum() / squares.sum()}
+
+
+def untouched(matrix):
+    """Rows and columns that are a number times their initial selves, up to rounding, and that number for the rows."""
+    if (first := matrix.at("initial", same_shape=True)) is None:
+        return dict.fromkeys(("rows_alone", "columns_alone", "norm_ratio"), np.nan)
+    columns = decayed_rows(*(Matrix(m.kind, m.layer, m.step, m.weight.T) for m in (matrix, first)))[0]
+    rows, kept = decayed_rows(matrix, first)
+    return {"rows_alone": rows.sum(), "columns_alone": columns.sum(), "norm_ratio": kept}
+
+
+def untouched_tokens(matrix):
+    """``token_rows_alone``, ``token_norm_ratio``: the same of the rows of embed_in, at every step."""
+    first = matrix.at("initial", same_shape=True)
+    rows, kept = (np.full(1, np.nan), np.nan) if first is None else decayed_rows(matrix, first)
+    return {"token_rows_alone": rows.sum(), "token_norm_ratio": kept}
+
+
+untouched.steps, untouched_tokens.kinds = (lambda ladder: ladder[-1:]), ("embed_in",)
+COMMON_PASS = [top_percent, untouched, untouched_tokens, weight_histogram]
