@@ -50,17 +50,28 @@ class Worker:
 
     def measured(self, checkpoint, measures, alive, notes=None, after=()):
         """`Found`; `alive()` is called after each matrix, and of `after` the first may be fetched meanwhile."""
-        notes = notes or told(checkpoint)
-        ends = {self.ladder[0], self.ladder[-1]}  # stay open; the previous one until the next
-        self.opened = {c: w for c, w in self.opened.items() if c in ends or not isinstance(w, Weights)}
-        room, norms = partial(self._room, checkpoint, after), checkpoint in choose(self.ladder, "log")
-        with Weights(checkpoint, self.ladder, self.device, self.opened, room) as weights:
+        notes, norms = notes or told(checkpoint), checkpoint in choose(self.ladder, "log")
+        with self._open(checkpoint, after) as weights:
             found = rows.rows(weights, measures, self.selection, self.matrices, self.cores, alive, norms)
             described, known = weights.described(), weights.kept.matrices if weights.kept else {}
-        self.compared_with = (self.compared_with or set()) | weights.compared_with
+            self.compared_with = (self.compared_with or set()) | weights.compared_with
         notes = notes | {"entries": rows.entries(found)} if not self.selection.suffix() else notes
         new = {row.place: row.kept for row in found if row.kept.keys() - known.get(row.place, {}).keys()}
         return Found([rows.table(found, m) for m in measures], notes, described, new, weights.compared_with)
+
+    @contextmanager
+    def _open(self, checkpoint, after):
+        """Its `Weights`, which stay open for those compared with it: the ends for good, this one until the next."""
+        weights = self.opened.pop(checkpoint, None)
+        if not isinstance(weights, Weights):
+            room = partial(self._room, checkpoint, after)
+            weights = Weights(checkpoint, self.ladder, self.device, self.opened, room)
+        yield weights
+        ends = (self.ladder[0], self.ladder[-1])
+        for c in [c for c, w in self.opened.items() if c not in ends and isinstance(w, Weights)]:
+            del self.opened[c]
+        if checkpoint in ends or "previous" in self.compared_with:
+            self.opened[checkpoint] = weights
 
     @contextmanager
     def _room(self, checkpoint, after):

@@ -11,6 +11,7 @@ from nla.models.errors import NotThere
 from nla.models.folder import digest
 from nla.models.retries import locked
 from nla.running.evaluation import CannotRun
+from nla.running.texts import texts
 from nla.scanning import fingerprint, store
 
 
@@ -56,9 +57,9 @@ def few(count):
 
 
 def _identity(checkpoint):
-    """Of the weights, and of the tokenizer that reads the text."""
+    """Of the weights, the text, and the tokenizer that reads it."""
     try:
         tokenizer = digest(checkpoint.source.file("tokenizer.json"))
     except NotThere:
         tokenizer = ""
-    return hashlib.sha256((checkpoint.source.identity() + tokenizer).encode()).hexdigest()[:16]
+    return hashlib.sha256(repr((checkpoint.source.identity(), tokenizer, texts())).encode()).hexdigest()[:16]
