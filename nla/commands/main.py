@@ -19,6 +19,11 @@ def check(options):
 
     ladder = choose(checkpoints(options.model), options.steps)
     print(f"{options.model}: {len(ladder)} checkpoints, steps {ladder[0].step} to {ladder[-1].step}")
+    if ladder[0].bundled:
+        from nla.commands.bundle import lacks
+
+        missing, other = (", ".join(names) or "nothing" for names in lacks(options.model))
+        print(f"a bundle without weights; it lacks {missing}; of another version of nla: {other}")
 
 
 def audit(options):
@@ -35,19 +40,14 @@ def audit(options):
 
 def scan(options):
     """Measure MODEL with everything in this package, so that the notebooks find every table ready."""
-    from nla import measures, models, studies
+    from nla import models, studies
+    from nla.commands.bundle import every
     from nla.scanning.scan import scan
     from nla.studies import runs
 
-    every = [getattr(measures, name) for name in measures.__all__] + studies.declared("COMMON_PASS")
     ladder, declared = models.choose(models.checkpoints(options.model), options.steps), studies.declared("RUNS")
-
-    def visit(checkpoint):
-        if checkpoint.source.remote:  # what is in a folder can be run at any time
-            runs.visit(checkpoint, ladder, declared)
-
-    where = options.scheduler or options.workers
-    summary = scan(options.model, every, options.steps, scheduler=where, visit=visit).attrs["summary"]
+    how = {"scheduler": options.scheduler or options.workers, "visit": lambda c: runs.visit(c, ladder, declared)}
+    summary = scan(options.model, every(), options.steps, **how).attrs["summary"]
     print(", ".join(f"{len(v) if isinstance(v, dict) else v} {k}" for k, v in summary.items()))
     targets.scanned(options.model, options.steps, whole=not summary["failed"])
     return 3 if summary["failed"] else 0
@@ -58,6 +58,15 @@ def tables(options):
     from nla.commands.tables import write
 
     print(write(options.model, options.steps))
+
+
+def bundle(options):
+    """Write the tables and spectra of MODEL as a bundle, which every command and notebook takes as a MODEL."""
+    from nla.commands.bundle import write
+
+    folder = write(options.model, options.steps)
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    print(f"{folder}: {size / 1e6:.3g} MB")
 
 
 def report(options):
@@ -112,7 +121,7 @@ def relink(_):
 def main():
     parser = Parser(prog="python -m nla", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for command in (check, audit, scan, series, execute, tables, report):
+    for command in (check, audit, scan, series, execute, tables, bundle, report):
         sub = commands.add_parser(command.__name__, help=command.__doc__, description=command.__doc__)
         sub.add_argument("model")
         sub.add_argument("--steps", default="all", help="all, log, k for every k-th, or a,b,c")

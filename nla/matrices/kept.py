@@ -2,16 +2,21 @@
 
 import json
 import os
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from nla.models import paths
+from nla.models import bundles, paths
+from nla.models.errors import CheckpointError, _first_line
 
 CURVES = ("singular_values", "row_norms", "column_norms")  # float64; the norms at some steps only
 FACTS = ("shape", "finite", "rms", "entries")
+SPECTRA = "spectra.parquet"  # of a bundle
 
 
 class Kept(NamedTuple):
@@ -23,6 +28,8 @@ class Kept(NamedTuple):
 
 def read(checkpoint, curves=True):
     """`Kept` of a checkpoint, or None where there is none of these very weights; without `curves` the facts alone."""
+    if checkpoint.bundled:
+        return _bundled(checkpoint)
     try:
         with safe_open(_path(checkpoint), framework="numpy") as file:
             notes = json.loads(file.metadata()["nla"])
@@ -69,3 +76,27 @@ def write(checkpoint, notes, matrices):
 def _path(checkpoint):
     folder = paths.build(paths.slug(checkpoint.model)) / "spectra"
     return folder / f"{paths.slug(checkpoint.revision)}.safetensors"
+
+
+def _bundled(checkpoint):
+    entry, said = checkpoint.source.entry, bundles.manifest(checkpoint.folder)
+    path = checkpoint.folder / SPECTRA
+    try:
+        rows = _spectra(path, path.stat().st_mtime_ns).get(checkpoint.revision)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise CheckpointError(f"{path} is not the spectra of a bundle: {_first_line(error)}") from None
+    if rows is None:
+        return None
+    matrices = {}
+    for row in rows.to_dict("records"):
+        facts = {name: row[name] for name in ("finite", "rms", "entries")} | {"shape": (row["rows"], row["cols"])}
+        curves = {c: np.asarray(row[c], np.float64) for c in CURVES if row[c] is not None}
+        matrices[row["kind"], row["layer"]] = facts | curves
+    told = {name: entry[name] for name in ("identity", "content", "heads", "layers")}
+    return Kept(told | {"config": said["configs"][entry["config"]], "index": list(matrices)}, matrices)
+
+
+@lru_cache(2)
+def _spectra(path, _):
+    """{revision: its rows} of the file of spectra of a bundle."""
+    return dict(list(pd.read_parquet(path).groupby("revision", sort=False)))

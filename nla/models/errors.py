@@ -20,6 +20,10 @@ class NotThere(CheckpointError):
     """This repository, revision or file does not exist, or the Hub says: not for us."""
 
 
+class NoWeights(CheckpointError):
+    """Its tables and spectra are here, but not its weights."""
+
+
 class Unavailable(CheckpointError):
     """It could not be had this time; another run may."""
 

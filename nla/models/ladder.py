@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nla.models import chains, hub_listing, published, sources
+from nla.models import bundles, chains, hub_listing, published, sources
 from nla.models.errors import unknown
 from nla.models.folder import FORMATS
 from nla.models.paths import DEMO
@@ -28,6 +28,8 @@ class Checkpoint:
         Holds the files; those of the Hub only once they were fetched.
     repo, commit : str or None
         Where on the Hub; None for a folder of one's own.
+    bundled : bool
+        Whether the folder is a bundle, without weights.
     """
 
     model: str
@@ -37,11 +39,12 @@ class Checkpoint:
     folder: Path
     repo: str | None = None
     commit: str | None = None
+    bundled: bool = False
 
     @property
     def source(self):
-        """Where its files are, `sources.InFolder` or `sources.OnHub`, which have the same verbs."""
-        return sources.OnHub(self) if self.repo else sources.InFolder(self)
+        """Where its files are: `sources.InFolder`, `OnHub` or `InBundle`, which have the same verbs."""
+        return (sources.InBundle if self.bundled else sources.OnHub if self.repo else sources.InFolder)(self)
 
     def fetch(self):
         """The folder with all its files on this disk, fetched from the Hub if need be."""
@@ -60,11 +63,17 @@ def checkpoints(model):
 
     MODEL is ``demo``; a folder with ``step*/`` checkpoints, or of one checkpoint; a name such as ``pythia-1b``,
     ``pythia-410m-deduped``, ``pythia-70m-seed3``, ``opt-13b``; or org/name on the Hub. One revision alone is
-    name@revision. A chain of stages is ``base>sft>dpo`` of any of these (see `models.chains`). Nothing is fetched yet.
+    name@revision. A chain of stages is ``base>sft>dpo`` of any of these (see `models.chains`). Nothing is fetched yet,
+    but of a bundle, which may also be datasets/org/name on the Hub (see `models.bundles`).
     """
     if chains.is_chain(model):
         return chains.checkpoints(model, checkpoints)
     folder = DEMO if model == "demo" else Path(model).expanduser()
+    if re.fullmatch(r"datasets/[\w.-]+/[\w.-]+", str(model)) and not folder.is_dir():
+        folder = bundles.fetched(model)
+    if bundles.is_bundle(folder):
+        entries = bundles.manifest(folder)["checkpoints"]
+        return [Checkpoint(model, e["revision"], e["step"], e["stage"], folder, bundled=True) for e in entries]
     if folder.is_dir():
         return _in_folder(model, folder)
     if not published.known(model):

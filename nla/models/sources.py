@@ -8,8 +8,8 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-from nla.models import cache, folder, hub_listing
-from nla.models.errors import CheckpointError, NotThere, Unavailable
+from nla.models import bundles, cache, folder, hub_listing
+from nla.models.errors import CheckpointError, NotThere, NoWeights, Unavailable
 from nla.models.folder import FORMATS, digest
 from nla.models.hub_listing import File
 
@@ -71,6 +71,44 @@ class InFolder(_Source):
 
     def file(self, name):
         """Beside the weights, or in the folder above."""
+        return folder.beside(self.folder, name)
+
+
+class InBundle(_Source):
+    """A checkpoint of a bundle: its tables and spectra are at hand, its weights are not."""
+
+    remote = False
+    name = property(lambda self: f"{self.checkpoint.model} {self.checkpoint.revision}")
+
+    @property
+    def entry(self):
+        """What the manifest says of it."""
+        return bundles.manifest(self.folder)["by_revision"][self.checkpoint.revision]
+
+    def _weights(self, formats=FORMATS):
+        raise NoWeights(f"{self.checkpoint.model} is a bundle: tables and spectra are there, weights are not")
+
+    def has_weights(self):
+        return True  # as far as what is kept of it goes
+
+    def identity(self):
+        return self.entry["identity"]
+
+    def content(self):
+        return self.entry["content"]
+
+    def to_fetch(self):
+        return []
+
+    def too_large(self):
+        return False
+
+    @contextmanager
+    def held(self, ending=""):
+        yield self._weights()
+
+    def file(self, name):
+        """The bundle's own."""
         return folder.beside(self.folder, name)
 
 

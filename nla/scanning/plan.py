@@ -132,6 +132,9 @@ class Plan:
         """{measure: Table} of those on disk that still hold."""
         found = {}
         for measure in measures:
+            if checkpoint.bundled and (table := store.bundled(checkpoint, fingerprint.name_of(measure))):
+                found[measure] = Table(self.selection.of_table(table.rows), table.notes)
+                continue
             for suffix in dict.fromkeys(["", self.selection.suffix()]):
                 path = self._path(checkpoint, measure, suffix)
                 table = store.read(path, checkpoint.source.identity()) if path.is_file() else None

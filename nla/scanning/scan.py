@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 from tqdm.auto import tqdm
 
 from nla.models import cache
-from nla.models.errors import CheckpointError
+from nla.models.errors import CheckpointError, NoWeights
 from nla.models.retries import Waited, locked
 from nla.scanning import cluster
 from nla.scanning.plan import Plan
@@ -60,11 +60,11 @@ def scan(
     errors = _measure(plan, tables, failed, device, workers, scheduler, progress, visit)
     sound = [c for c in plan.measures if c in tables and tables[c].rows.finite.all()][-1:]  # where models are run
     cache.evict(plan.ladder, keep=(plan.ladder[0], plan.ladder[-1], *sound))
-    for revision, reason in failed.items():
-        warnings.warn(f"{model} {revision} left out: {reason}", stacklevel=2)
     if not tables:
         none = f"no checkpoint of {model} could be measured: {next(iter(failed.values()))}"
         raise next(errors, CheckpointError(none))
+    for revision, reason in failed.items():
+        warnings.warn(f"{model} {revision} left out: {reason}", stacklevel=2)
     return _whole(plan, tables, failed)
 
 
@@ -93,7 +93,7 @@ def _measure(plan, tables, failed, device, workers, scheduler, progress, visit):
                     visit(checkpoint)
             bar.set_postfix(plan.counts, failed=len(failed))
             bar.update(checkpoint not in copies)
-    return (error for error in errors if not isinstance(error, CheckpointError))
+    return (e for e in errors if not isinstance(e, CheckpointError) or isinstance(e, NoWeights))
 
 
 def _here(plan, worker, left, copies):

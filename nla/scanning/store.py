@@ -3,12 +3,15 @@
 import glob
 import json
 import os
+from functools import lru_cache
 from typing import NamedTuple
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nla.models import bundles
+from nla.models.errors import CheckpointError, _first_line
 from nla.models.paths import build
 
 
@@ -54,3 +57,23 @@ def write(path, rows, notes):
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def bundled(checkpoint, name):
+    """The `Table` of a measure of this name that the bundle of `checkpoint` holds, or None."""
+    tables, path = bundles.manifest(checkpoint.folder)["tables"], checkpoint.folder / "tables" / f"{name}.parquet"
+    if checkpoint.revision not in tables.get(name, {"revisions": ()})["revisions"]:
+        return None
+    try:
+        rows = _by_revision(path, path.stat().st_mtime_ns).get(checkpoint.revision, pd.DataFrame())
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise CheckpointError(f"{path} is not a table of a bundle: {_first_line(error)}") from None
+    notes = {name: checkpoint.source.entry.get(name) for name in ("identity", "content", "entries")}
+    rows = rows.assign(model=checkpoint.model) if len(rows) else rows
+    return Table(rows.dropna(axis=1, how="all").reset_index(drop=True), notes)
+
+
+@lru_cache(64)
+def _by_revision(path, _):
+    table = pd.read_parquet(path)
+    return dict(list(table.groupby("revision", sort=False))) if len(table) else {}

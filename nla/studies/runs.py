@@ -17,12 +17,10 @@ from nla.scanning import fingerprint, store
 
 def at(run, checkpoint):
     """What ``run(checkpoint)`` returns, a DataFrame, or raises, a `CannotRun`; from this disk if it was made before."""
-    key, identity = fingerprint.fingerprint(run), _identity(checkpoint)
-    folder = paths.build(paths.slug(checkpoint.model)) / "runs" / key
-    path = folder / f"{paths.slug(checkpoint.revision)}.parquet"
-    folder.mkdir(parents=True, exist_ok=True)
+    path = _path(run, checkpoint)
+    path.parent.mkdir(parents=True, exist_ok=True)
     with locked(path.with_suffix(".lock"), f"another process that runs {checkpoint.model} {checkpoint.revision}"):
-        table = store.read(path, identity)
+        table, identity = _there(run, checkpoint), _identity(checkpoint)
         if table is None:
             try:
                 table = store.Table(run(checkpoint), {"identity": identity})
@@ -34,14 +32,28 @@ def at(run, checkpoint):
     return table.rows
 
 
+def made(run, checkpoint):
+    """What `at` returns, or None where the model cannot run, or where the table is stored for `demo`."""
+    stored = getattr(run, "stored", False) and checkpoint.folder.is_relative_to(paths.DEMO)
+    if stored and _there(run, checkpoint) is None:
+        return None
+    try:
+        return at(run, checkpoint)
+    except CannotRun:  # as its notebook will say
+        return None
+
+
+def name_of(run):
+    """What its table is called in a bundle."""
+    return f"run-{fingerprint.name_of(getattr(run, 'func', run))}"
+
+
 def visit(checkpoint, ladder, declared):
     """Make the tables that are `declared`, [(run, choose)], of a checkpoint that is among ``choose(ladder)``."""
     for run, choose in declared:
         if checkpoint in choose(ladder):
             try:
-                at(run, checkpoint)
-            except CannotRun:  # as its notebook will say
-                pass
+                made(run, checkpoint)
             except CheckpointError as error:
                 warnings.warn(f"{checkpoint.revision} was not run: {error}", stacklevel=2)
 
@@ -54,6 +66,18 @@ def few(count):
         return [c for c in ladder if c.step in steps]
 
     return choose
+
+
+def _path(run, checkpoint):
+    folder = paths.build(paths.slug(checkpoint.model)) / "runs" / fingerprint.fingerprint(run)
+    return folder / f"{paths.slug(checkpoint.revision)}.parquet"
+
+
+def _there(run, checkpoint):
+    """The `store.Table` of a run that there is, or None."""
+    if checkpoint.bundled:
+        return store.bundled(checkpoint, name_of(run))
+    return store.read(_path(run, checkpoint), _identity(checkpoint))
 
 
 def _identity(checkpoint):

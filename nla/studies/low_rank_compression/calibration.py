@@ -8,6 +8,7 @@ from nla import low_rank, nulls
 from nla.low_rank.counts import break_even, parameters, skeleton
 from nla.low_rank.factorisation import compare, without_alignment
 from nla.matrices.in_memory import in_memory
+from nla.models.errors import NoWeights
 from nla.running import activations, language, texts
 from nla.running.evaluation import CannotRun, spoiled, tokenizer_for
 
@@ -24,8 +25,8 @@ def sound(ladder, most=2e8):
             raise CannotRun(f"{count:,} parameters are too many for hundreds of evaluations without a GPU")
         try:
             model = language.language_model(checkpoint)
-        except ValueError as error:
-            raise CannotRun(str(error).partition(": ")[2]) from error
+        except (ValueError, NoWeights) as error:
+            raise CannotRun(str(error).partition(": ")[2] or str(error)) from error
         names = spoiled(model)
         if not names:
             return checkpoint, running(model)

@@ -141,4 +141,6 @@ def through(ladder, fraction):
     return pd.concat(found, ignore_index=True)
 
 
-RUNS = [(partial(at_one, fraction=0.25), chosen)]
+STANDARD = partial(at_one, fraction=0.25)
+STANDARD.stored = True
+RUNS = [(STANDARD, chosen)]
