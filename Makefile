@@ -41,7 +41,7 @@ QUIET := TQDM_DISABLE=1 HF_HUB_DISABLE_PROGRESS_BARS=1 TRANSFORMERS_VERBOSITY=er
 	PYTHONHASHSEED=0 PYDEVD_DISABLE_FILE_VALIDATION=1
 ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help setup all audit scan tables gallery colab-check floors-check notebooks figures test test-slow test-browser check bench lint demo report clean address lab
+.PHONY: help setup all audit scan tables bundle gallery colab-check floors-check notebooks figures test test-slow test-browser check bench lint demo report clean address lab
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -112,6 +112,9 @@ $(OUT)/report/index.html: $(OUT)/.executed
 
 tables: $(OUT)/.scanned ## write every number of MODEL to build/MODEL/tables/: scalars.csv, scalars.parquet, dictionary.csv
 	@$(PY) -m nla tables $(ON)
+
+bundle: $(OUT)/.scanned ## the tables and spectra of MODEL as build/MODEL/bundle/, a MODEL without weights that travels
+	@$(PY) -m nla bundle $(ON)
 
 gallery: report ## all figures of MODEL on one page
 	@echo '$(OUT)/report/gallery.html'

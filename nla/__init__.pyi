@@ -36,7 +36,7 @@ from .measures.verdicts import verdicts as verdicts
 from .models.errors import CheckpointError as CheckpointError
 from .models.ladder import Checkpoint as Checkpoint, checkpoints as checkpoints, history as history
 from .nulls.recipes import recipe as recipe
-from .scanning.scan import scan as scan
+from .scanning.scan import compare as compare, scan as scan
 
 __all__ = [
     "KINDS",
@@ -48,6 +48,7 @@ __all__ = [
     "audit",
     "checkpoints",
     "commands",
+    "compare",
     "correlation",
     "demo",
     "drift",

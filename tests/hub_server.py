@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
-LFS = (".safetensors", ".bin", ".pt", ".msgpack", ".h5")
+LFS = (".safetensors", ".bin", ".pt", ".msgpack", ".h5", ".parquet")
 
 
 class Entry:
@@ -188,10 +188,10 @@ class _Api(_Handler):
     def answer(self, path, query):
         if path == "/api/models":
             return self.models(query)
-        match = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(refs|tree|revision)(?:/(.+))?)?", path)
+        match = re.fullmatch(r"/api/(?:models/)?((?:datasets/)?[^/]+/[^/]+)(?:/(refs|tree|revision)(?:/(.+))?)?", path)
         if match:
             return self.about(match[1], match[2], match[3], query)
-        match = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+|refs/[^/]+/[^/]+)/(.+)", path)
+        match = re.fullmatch(r"/((?:datasets/)?[^/]+/[^/]+)/resolve/([^/]+|refs/[^/]+/[^/]+)/(.+)", path)
         return self.resolve(*match.groups()) if match else self.refuse(404)
 
     def repository(self, repo):
@@ -262,8 +262,8 @@ class _Lfs(_Handler):
     """Large files, whole or a range."""
 
     def answer(self, path, query):
-        _, _, org, name, commit, file = path.split("/", 5)
-        entry = self.hub.repositories[f"{org}/{name}"].commits[commit][file]
+        repo, commit, file = re.fullmatch(r"/lfs/((?:datasets/)?[^/]+/[^/]+)/([^/]+)/(.+)", path).groups()
+        entry = self.hub.repositories[repo].commits[commit][file]
         data, status, headers = entry.data, 200, {"ETag": f'"{entry.sha256}"', "Accept-Ranges": "bytes"}
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if match:

@@ -4,7 +4,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["parts", "saving", "spectra", "standard"],
+    submodules=["cells", "parts", "saving", "spectra", "standard"],
     submod_attrs={
         "parts": [
             "DEPTH",

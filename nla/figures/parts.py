@@ -7,6 +7,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from nla.figures.cells import tolerate
 from nla.matrices.families import KINDS
 
 GREY = "0.62"  # the random baseline, in every figure
@@ -24,7 +25,8 @@ PRETRAINING = "pretraining"  # its last saved interval, beside which the stages 
 
 
 def use_theme():
-    """Set the look that all figures of the series share."""
+    """Set the look that all figures of the series share; on a bundle, let cells be left out, see `cells`."""
+    tolerate()
     sns.set_theme(context="notebook", style="ticks", palette="colorblind", font_scale=0.85)
     plt.rcParams.update({"figure.constrained_layout.use": True, "figure.dpi": 80, "savefig.dpi": 110})
     plt.rcParams.update({"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False})

@@ -1,5 +1,7 @@
 """The few standard plots over steps, layers and kinds."""
 
+import itertools
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.colors import Normalize
@@ -27,18 +29,20 @@ def over_steps(table, column, ylabel=None, baseline=None, log=False, sharey=True
     Parameters
     ----------
     table : pandas.DataFrame
-        Of `nla.scan`.
+        Of `nla.scan`, or of `nla.compare`, whose models differ in the style of their lines.
     baseline : number, or name of a column, optional
         The value for a random matrix of that shape; drawn in the series' grey.
     """
     fig, axs = panels(table.kind.unique(), sharey=sharey)
     if not axs:
         return fig
-    depth, copies = Normalize(0, max(table.layer.max(), 1)), copied(table)
+    depth, copies, styles = Normalize(0, max(table.layer.max(), 1)), copied(table), _styles(table)
     for kind, ax in axs.items():
-        for layer, rows in table[table.kind == kind].sort_values("step").groupby("layer"):
+        for (model, layer), rows in (
+            table[table.kind == kind].sort_values("step").groupby(["model", "layer"], sort=False)
+        ):
             color = DEPTH(depth(layer)) if layer >= 0 else "black"
-            ax.plot(rows.step, rows[column], color=color, lw=1.4, marker=".", ms=4)
+            ax.plot(rows.step, rows[column], color=color, ls=styles[model], lw=1.4, marker=".", ms=4)
             again = rows[rows.step.isin(copies)]
             ax.plot(again.step, again[column], "o", color=color, ms=5, mfc="white", mew=1, label="_")
             if isinstance(baseline, str):
@@ -50,7 +54,19 @@ def over_steps(table, column, ylabel=None, baseline=None, log=False, sharey=True
         for ax in axs.values():
             log_axis(ax.yaxis)
     finish(fig, axs, table, ylabel or column, "training step", depth)
+    _name_models(fig, styles)
     return fig
+
+
+def _styles(table):
+    """{model: line style}."""
+    return dict(zip(table.model.unique(), itertools.cycle(("-", "--", ":", "-.")), strict=False))
+
+
+def _name_models(fig, styles):
+    if len(styles) > 1:
+        lines = [plt.Line2D([], [], color="0.3", ls=style, label=model) for model, style in styles.items()]
+        fig.legend(handles=lines, loc="outside upper right", ncols=len(lines), fontsize="small")
 
 
 def over_kinds(table, columns, ylabel=None, random=None, **options):
@@ -63,16 +79,19 @@ def over_kinds(table, columns, ylabel=None, random=None, **options):
     """
     size = (3.3 * max(len(columns), 2), 3.4)
     fig, axs = plt.subplots(1, len(columns), figsize=size, sharex=True, squeeze=False, **options)
+    styles = _styles(table)
     for ax, column in zip(axs[0], columns, strict=True):
-        for kind, rows in table.groupby("kind", sort=False):
+        for (model, kind), rows in table.groupby(["model", "kind"], sort=False):
             means = rows.groupby("step")
             if random is not None:
                 means[random + column].mean().plot(ax=ax, color=GREY, lw=2.5, marker="o", ms=3, zorder=0, label="")
-            means[column].mean().plot(ax=ax, color=kind_colors()[kind], lw=1.3, marker=".", ms=5, label=kind)
+            style = {"ls": styles[model], "label": kind if model == table.model.iloc[0] else "_"}
+            means[column].mean().plot(ax=ax, color=kind_colors()[kind], lw=1.3, marker=".", ms=5, **style)
         steps_axis(ax, table.step)
         ax.set(title=column, xlabel="training step")
     axs[0, 0].set_ylabel(ylabel)
     axs[0, 0].legend(fontsize="x-small")
+    _name_models(fig, styles)
     return fig
 
 

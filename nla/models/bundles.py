@@ -22,7 +22,7 @@ def manifest(folder):
     path = Path(folder) / MANIFEST
     try:
         return _read(path, path.stat().st_mtime_ns)
-    except (OSError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (OSError, LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CheckpointError(f"{path} is not the manifest of a bundle: {_first_line(error)}") from None
 
 

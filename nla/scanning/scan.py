@@ -68,6 +68,14 @@ def scan(
     return _whole(plan, tables, failed)
 
 
+def compare(models, measures, steps="all", **how):
+    """One table of `nla.scan` of each of `models`, a list, told apart by the column ``model``."""
+    tables = [scan(model, measures, steps, **how) for model in models]
+    columns = dict.fromkeys(column for table in tables for column in table)
+    parts = [table.dropna(axis=1, how="all") for table in tables]
+    return pd.concat(parts, ignore_index=True).reindex(columns=list(columns))
+
+
 def _measure(plan, tables, failed, device, workers, scheduler, progress, visit):
     """Add what is in neither to `tables` or `failed`; yields mistakes in measures, most likely."""
     left = [c for c in plan.measures if c not in tables and c.revision not in failed]

@@ -70,7 +70,7 @@ def bundled(checkpoint, name):
         raise CheckpointError(f"{path} is not a table of a bundle: {_first_line(error)}") from None
     notes = {name: checkpoint.source.entry.get(name) for name in ("identity", "content", "entries")}
     rows = rows.assign(model=checkpoint.model) if len(rows) else rows
-    return Table(rows.dropna(axis=1, how="all").reset_index(drop=True), notes)
+    return Table(rows.reset_index(drop=True), notes)
 
 
 @lru_cache(64)
