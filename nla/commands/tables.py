@@ -37,7 +37,7 @@ def write(model, steps="all", folder=None):
     every = [getattr(measures, name) for name in measures.__all__]
     table = scan(model, every, steps)
     scalars = table[[c for c in table if c in KEYS or pd.api.types.is_numeric_dtype(table[c])]]
-    folder = folder or paths.build(models.slug(model)) / "tables"
+    folder = folder or paths.build(models.slug(models.absolute(model))) / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     scalars.to_csv(folder / "scalars.csv", index=False)
     scalars.to_parquet(folder / "scalars.parquet", index=False)

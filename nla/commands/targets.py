@@ -12,20 +12,9 @@ import shutil
 import sys
 from pathlib import Path
 
-paths = runpy.run_path(str(Path(__file__).parents[1] / "models" / "paths.py"))
-FILES = ("step*/*", "*.json", "*.safetensors", "*.bin")
-
-
-def absolute(model):
-    """MODEL with its folders made absolute, in a chain each, because notebooks run elsewhere."""
-    links = []
-    for link in [link.strip() for link in model.split(">")] if ">" in model else [model]:
-        stage, name = re.match(r"(\s*\w+=)?(.*)", link, re.S).groups("")
-        if Path(link).expanduser().is_dir():
-            stage, name = "", link
-        folder = name != "demo" and Path(name).expanduser().is_dir()
-        links.append(stage + os.path.abspath(os.path.expanduser(name)) if folder else link)
-    return ">".join(links)
+paths, steps = (runpy.run_path(str(Path(__file__).parents[1] / "models" / f"{name}.py")) for name in ("paths", "steps"))
+absolute = paths["absolute"]
+FILES = ("*.json", "*.safetensors", "*.bin")
 
 
 def changed(model, stamp):
@@ -33,12 +22,13 @@ def changed(model, stamp):
     if not stamp.is_file():
         return False
     newest = stamp.stat().st_mtime_ns
-    for link in absolute(model).split(">"):
-        demo = link in ("demo", "demo-chain")
-        for pattern in ("*/*",) if demo else FILES:
-            found = (paths["DEMO"] if demo else Path(link)).glob(pattern)
-            if any(path.stat().st_mtime_ns > newest for path in found if path.exists()):
-                return True
+    for _, link in paths["split"]("demo" if model == "demo-chain" else model):
+        folder = paths["folder"](link)
+        steps_of_it = [path for path in folder.iterdir() if link == "demo" or steps["parse"](path.name)] if folder else []
+        found = [path for pattern in FILES for path in folder.glob(pattern)] if folder else []
+        found += [path for step in steps_of_it for path in step.glob("*")]
+        if any(path.stat().st_mtime_ns > newest for path in found if path.exists()):
+            return True
     return False
 
 

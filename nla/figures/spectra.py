@@ -114,4 +114,4 @@ def show(frames, name, model):
     frames[0].save(path, append_images=frames[1:], **timing)
     buffer = io.BytesIO()
     frames[0].save(buffer, "PNG", append_images=frames[1:], optimize=True, **timing)
-    saving.display_png(buffer.getvalue(), f"animation {name} for {Path(model).name}")
+    saving.display_png(buffer.getvalue(), f"animation {name} for {saving.name_of(model)}")

@@ -1,5 +1,6 @@
 """The files of a checkpoint in a folder: which hold its weights, its index of shards, its config.json, their hashes."""
 
+import filecmp
 import hashlib
 import json
 from pathlib import Path
@@ -26,6 +27,13 @@ def weight_files(folder, formats=FORMATS):
                     raise CheckpointError(f"{folder}: shard {shard} is named by the index but is not there")
             return [folder / shard for shard in shards]
     raise CheckpointError(f"{folder} holds no weights (looked for {', '.join(f for pair in formats for f in pair)})")
+
+
+def same_weights(folder, other):
+    """Whether two folders hold the same weights, byte for byte; two files of other sizes are not read."""
+    pair = [weight_files(place) for place in (folder, other)]
+    names = [[path.name for path in files] for files in pair]
+    return names[0] == names[1] and all(filecmp.cmp(*paths, shallow=False) for paths in zip(*pair, strict=True))
 
 
 def shard_of(index):

@@ -3,15 +3,15 @@
 import json
 import re
 import warnings
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from nla.models import chains, hub_listing, published, sources
-from nla.models.errors import unknown
-from nla.models.folder import FORMATS
-from nla.models.paths import DEMO
+from nla.models import chains, hub_listing, paths, published, sources, steps
+from nla.models.errors import CheckpointError, Unavailable, unknown
+from nla.models.folder import FORMATS, read_json, same_weights
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Checkpoint:
         Holds the files; those of the Hub only once they were fetched.
     repo, commit : str or None
         Where on the Hub; None for a folder of one's own.
+    shift : int
+        By how much `step` is more than the name says, in a stage that counts anew.
     """
 
     model: str
@@ -37,6 +39,7 @@ class Checkpoint:
     folder: Path
     repo: str | None = None
     commit: str | None = None
+    shift: int = field(default=0, repr=False)
 
     @property
     def source(self):
@@ -58,39 +61,88 @@ class Checkpoint:
 def checkpoints(model):
     """All checkpoints of MODEL, a list of `Checkpoint` in the order of training.
 
-    MODEL is ``demo``; a folder with ``step*/`` checkpoints, or of one checkpoint; a name such as ``pythia-1b``,
-    ``pythia-410m-deduped``, ``pythia-70m-seed3``, ``opt-13b``; or org/name on the Hub. One revision alone is
-    name@revision. A chain of stages is ``base>sft>dpo`` of any of these (see `models.chains`). Nothing is fetched yet.
+    MODEL is ``demo``; a folder of one checkpoint, or with ``step1000/``, ``checkpoint-500/``, ``ckpt_000/`` ... (see
+    `models.steps`) and perhaps the final weights above them; a name such as ``pythia-1b``, ``pythia-410m-deduped``,
+    ``pythia-70m-seed3``, ``opt-13b``; or org/name on the Hub. One revision alone is name@revision. A chain of stages is
+    ``base>sft>dpo`` of any of these (see `models.chains`). Nothing is fetched yet. What looks like a step and is not
+    followed is named in a warning.
     """
+    found, left = followed(model)
+    if left:
+        warnings.warn(left, stacklevel=2)
+    return found
+
+
+def followed(model):
+    """The checkpoints of MODEL, and one line that names what looks like a step of it and is not followed, or ""."""
+    folder = paths.folder(model)
     if chains.is_chain(model):
-        return chains.checkpoints(model, checkpoints)
-    folder = DEMO if model == "demo" else Path(model).expanduser()
-    if folder.is_dir():
-        return _in_folder(model, folder)
-    if not published.known(model):
+        found, left = chains.checkpoints(model, checkpoints), {}
+    elif folder:
+        found, left = _in_folder(model, folder)
+    elif published.known(model):
+        found, left = _on_hub(model)
+    else:
         near = unknown("model", model, ["demo", *published.SHORT])
         none = f"unknown model {str(model)!r}: neither demo nor a folder here, nor a name like pythia-70m or org/name"
         raise ValueError(near if "did you mean" in near else none)
-    place = hub_listing.HUB.folder
-    return [
-        Checkpoint(model, r.revision, r.step, r.stage, place(r.repo, r.commit), r.repo, r.commit)
-        for r in published.rungs(model)
-    ]
+    return found, f"not followed in {model}: {steps.line(left)}" if left else ""
+
+
+def _on_hub(model):
+    def at(revision, repo, commit, step=0, stage="", shift=0):
+        return Checkpoint(model, revision, step, stage, hub_listing.HUB.folder(repo, commit), repo, commit, shift)
+
+    def readable(*where):
+        try:
+            return at(*where).source.has_weights()
+        except Unavailable:  # told when it is asked for
+            return True
+
+    rungs, left = published.rungs(model, readable)
+    return [at(r.revision, r.repo, r.commit, r.step, r.stage, r.shift) for r in rungs], left
 
 
 def _in_folder(model, folder):
-    steps = {}
-    for path in folder.iterdir():
-        match = re.match(r"step[-_]?(\d+)", path.name)
-        if match and path.is_dir():
-            if int(match[1]) in steps:
-                raise ValueError(f"{folder}: {path.name} and {steps[int(match[1])].name} are the same step")
-            steps[int(match[1])] = path
-    if steps:
-        return [Checkpoint(model, steps[s].name, s, "pretraining", steps[s]) for s in sorted(steps)]
-    if not any((folder / name).is_file() for pair in FORMATS for name in pair):
-        raise ValueError(f"{folder} holds neither step*/ folders nor the weights of one checkpoint")
-    return [Checkpoint(model, folder.name, 0, "pretraining", folder)]
+    """The steps in `folder` and the weights above them, or those alone; and {name: why it is not followed}."""
+
+    def at(name, step=0, stage="", shift=0):
+        return Checkpoint(model, name, step, stage, folder / name, shift=shift)
+
+    named = [path.name for path in folder.iterdir() if path.is_dir()]
+    rungs, left = steps.follow(named, lambda name: at(name).source.has_weights(), folder)
+    ladder, own = [at(*rung) for rung in rungs], at(folder.name or "root", stage="pretraining")
+    own = replace(own, folder=folder)
+    above = [name for pair in FORMATS for name in pair if (folder / name).is_file()]
+    if ladder and not above:
+        return ladder, left
+    if not any(c.source.has_weights() for c in ladder):
+        left |= {c.revision: "no weights" for c in ladder}
+        if not above:
+            line = f"; not followed: {steps.line(left)}" if left else ""
+            raise ValueError(f"{folder} holds neither step*/ folders nor the weights of one checkpoint{line}")
+        return [own], left
+    step = _final_step(own, ladder)
+    if isinstance(step, str):
+        return ladder, left | ({above[0]: step} if step else {})
+    return sorted([*ladder, replace(own, revision="final", step=step)], key=lambda c: c.step), left
+
+
+def _final_step(own, ladder):
+    """The step of the weights above a ladder, as a Trainer leaves them; or why they are not followed, "" for a copy."""
+    whole = [c for c in ladder if c.source.has_weights()]
+    if not own.source.has_weights():
+        return "not all of its files are there"
+    states = [place / "trainer_state.json" for place in (own.folder, ladder[-1].folder)]
+    with suppress(CheckpointError):
+        state = next((read_json(path) for path in states if path.is_file()), None)
+        step = state.get("global_step") if isinstance(state, dict) else None
+        if type(step) is int and 0 <= step < 10**18 and step not in [c.step for c in ladder]:
+            return step
+    copied = next((c for c in whole[::-1] if same_weights(c.folder, own.folder)), None)
+    if copied:
+        return "" if copied == ladder[-1] else f"the weights of {copied.revision}"
+    return "other weights than those of its step, or no trainer_state.json says which step that is"
 
 
 def at_step(ladder, step):
@@ -146,5 +198,5 @@ def history(model):
     """What training left beside a ladder (recipe, losses by step), or None where there is no history.json."""
     if chains.is_chain(model):  # several trainings, each with its own: see stages.record
         return None
-    path = (DEMO if model == "demo" else Path(model).expanduser()) / "history.json"
+    path = (paths.folder(model) or Path(model)) / "history.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
