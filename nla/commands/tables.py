@@ -14,6 +14,7 @@ MEANINGS = {
     "model": "MODEL as it was asked for",
     "revision": "branch on the Hub, or folder",
     "step": "training step; in a chain of stages, its place",
+    "shifted_by": "by how much step is more than the revision's name says, in a stage that counts anew",
     "stage": "pretraining, sft, dpo ...",
     "layer": "0-based depth; -1: embeddings",
     "kind": "which matrix: query, key, value, dense (attention output), dense_h_to_4h (W1), dense_4h_to_h (W2) ...",
@@ -73,4 +74,4 @@ def meaning(column, measure):
 
 
 def _columns(model, measure, steps):
-    return set(scan(model, measure, steps, progress=False)) - set(KEYS)
+    return set(scan(model, measure, steps, progress=False)) - set(MEANINGS)

@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-paths, steps = (runpy.run_path(str(Path(__file__).parents[1] / "models" / f"{name}.py")) for name in ("paths", "steps"))
+paths = runpy.run_path(str(Path(__file__).parents[1] / "models" / "paths.py"))
 absolute = paths["absolute"]
 FILES = ("*.json", "*.safetensors", "*.bin")
 
@@ -22,11 +22,11 @@ def changed(model, stamp):
     if not stamp.is_file():
         return False
     newest = stamp.stat().st_mtime_ns
+    parse = runpy.run_path(str(Path(__file__).parents[1] / "numerics" / "steps.py"))["parse"]
     for _, link in paths["split"]("demo" if model == "demo-chain" else model):
-        folder = paths["folder"](link)
-        steps_of_it = [path for path in folder.iterdir() if link == "demo" or steps["parse"](path.name)] if folder else []
-        found = [path for pattern in FILES for path in folder.glob(pattern)] if folder else []
-        found += [path for step in steps_of_it for path in step.glob("*")]
+        folder = paths["folder"](link) or Path(os.devnull)
+        found = [path for pattern in FILES for path in folder.glob(pattern)]
+        found += [p for p in folder.glob("*/*") if link == "demo" or parse(p.parent.name)]
         if any(path.stat().st_mtime_ns > newest for path in found if path.exists()):
             return True
     return False

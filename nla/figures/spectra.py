@@ -1,7 +1,6 @@
 """Spectra through training over the Marchenko-Pastur density: one above the other, and as an animation."""
 
 import io
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np

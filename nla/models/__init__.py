@@ -15,7 +15,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "published",
         "retries",
         "sources",
-        "steps",
     ],
     submod_attrs={
         "errors": ["CheckpointError", "unknown"],

@@ -12,11 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from nla.models import paths
-from nla.models.paths import DEMO
 
 METHODS = ("sft", "dpo", "kto", "ppo", "grpo", "rlvr", "rlhf", "reward", "instruct", "chat")
 CHAINS = {  # short name -> {stage: link}, in order
-    "demo-chain": {"base": "demo", "sft": str(DEMO / "sft"), "dpo": str(DEMO / "dpo")},
+    "demo-chain": {"base": "demo", "sft": str(paths.DEMO / "sft"), "dpo": str(paths.DEMO / "dpo")},
     **json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")),
 }
 

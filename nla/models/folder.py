@@ -3,6 +3,7 @@
 import filecmp
 import hashlib
 import json
+from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,9 +32,8 @@ def weight_files(folder, formats=FORMATS):
 
 def same_weights(folder, other):
     """Whether two folders hold the same weights, byte for byte; two files of other sizes are not read."""
-    pair = [weight_files(place) for place in (folder, other)]
-    names = [[path.name for path in files] for files in pair]
-    return names[0] == names[1] and all(filecmp.cmp(*paths, shallow=False) for paths in zip(*pair, strict=True))
+    pairs = zip_longest(weight_files(folder), weight_files(other))
+    return all(a and b and a.name == b.name and filecmp.cmp(a, b, shallow=False) for a, b in pairs)
 
 
 def shard_of(index):

@@ -4,14 +4,15 @@ import json
 import re
 import warnings
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from nla.models import chains, hub_listing, paths, published, sources, steps
-from nla.models.errors import CheckpointError, Unavailable, unknown
+from nla.models import chains, hub_listing, paths, published, sources
+from nla.models.errors import CheckpointError, unknown
 from nla.models.folder import FORMATS, read_json, same_weights
+from nla.numerics import steps
 
 
 @dataclass(frozen=True)
@@ -61,31 +62,27 @@ class Checkpoint:
 def checkpoints(model):
     """All checkpoints of MODEL, a list of `Checkpoint` in the order of training.
 
-    MODEL is ``demo``; a folder of one checkpoint, or with ``step1000/``, ``checkpoint-500/``, ``ckpt_000/`` ... (see
-    `models.steps`) and perhaps the final weights above them; a name such as ``pythia-1b``, ``pythia-410m-deduped``,
-    ``pythia-70m-seed3``, ``opt-13b``; or org/name on the Hub. One revision alone is name@revision. A chain of stages is
-    ``base>sft>dpo`` of any of these (see `models.chains`). Nothing is fetched yet. What looks like a step and is not
-    followed is named in a warning.
+    MODEL is ``demo``; a folder with ``step1000/``, ``checkpoint-500/``, ``ckpt_000/`` ... (see `numerics.steps`), or of
+    one checkpoint, or both; a name such as ``pythia-1b``, ``pythia-410m-deduped``, ``pythia-70m-seed3``, ``opt-13b``;
+    or org/name on the Hub. One revision alone is name@revision. A chain of stages is ``base>sft>dpo`` of any of these
+    (see `models.chains`). Nothing is fetched yet. What looks like a step and is not followed is named in a warning.
     """
     found, left = followed(model)
     if left:
-        warnings.warn(left, stacklevel=2)
+        warnings.warn(left, stacklevel=1)  # of one place, so that it is shown once
     return found
 
 
 def followed(model):
     """The checkpoints of MODEL, and one line that names what looks like a step of it and is not followed, or ""."""
     folder = paths.folder(model)
-    if chains.is_chain(model):
-        found, left = chains.checkpoints(model, checkpoints), {}
-    elif folder:
-        found, left = _in_folder(model, folder)
-    elif published.known(model):
-        found, left = _on_hub(model)
-    else:
+    if chains.is_chain(model):  # whose links say it themselves
+        return chains.checkpoints(model, checkpoints), ""
+    if not folder and not published.known(model):
         near = unknown("model", model, ["demo", *published.SHORT])
         none = f"unknown model {str(model)!r}: neither demo nor a folder here, nor a name like pythia-70m or org/name"
         raise ValueError(near if "did you mean" in near else none)
+    found, left = _in_folder(model, folder) if folder else _on_hub(model)
     return found, f"not followed in {model}: {steps.line(left)}" if left else ""
 
 
@@ -93,14 +90,8 @@ def _on_hub(model):
     def at(revision, repo, commit, step=0, stage="", shift=0):
         return Checkpoint(model, revision, step, stage, hub_listing.HUB.folder(repo, commit), repo, commit, shift)
 
-    def readable(*where):
-        try:
-            return at(*where).source.has_weights()
-        except Unavailable:  # told when it is asked for
-            return True
-
-    rungs, left = published.rungs(model, readable)
-    return [at(r.revision, r.repo, r.commit, r.step, r.stage, r.shift) for r in rungs], left
+    rungs, left = published.rungs(model, lambda *where: at(*where).source.has_weights())
+    return [at(*rung) for rung in rungs], left
 
 
 def _in_folder(model, folder):
@@ -111,37 +102,33 @@ def _in_folder(model, folder):
 
     named = [path.name for path in folder.iterdir() if path.is_dir()]
     rungs, left = steps.follow(named, lambda name: at(name).source.has_weights(), folder)
-    ladder, own = [at(*rung) for rung in rungs], at(folder.name or "root", stage="pretraining")
-    own = replace(own, folder=folder)
-    above = [name for pair in FORMATS for name in pair if (folder / name).is_file()]
+    ladder, above = [at(*rung) for rung in rungs], [f for pair in FORMATS for f in pair if (folder / f).is_file()]
+    if above and any(c.source.has_weights() for c in ladder):
+        step = _final_step(folder, ladder)
+        if isinstance(step, str):
+            return ladder, left | ({above[0]: step} if step else {})
+        final = Checkpoint(model, "final", step, "pretraining", folder)
+        return sorted([*ladder, final], key=lambda c: c.step), left
     if ladder and not above:
         return ladder, left
-    if not any(c.source.has_weights() for c in ladder):
-        left |= {c.revision: "no weights" for c in ladder}
-        if not above:
-            line = f"; not followed: {steps.line(left)}" if left else ""
-            raise ValueError(f"{folder} holds neither step*/ folders nor the weights of one checkpoint{line}")
-        return [own], left
-    step = _final_step(own, ladder)
-    if isinstance(step, str):
-        return ladder, left | ({above[0]: step} if step else {})
-    return sorted([*ladder, replace(own, revision="final", step=step)], key=lambda c: c.step), left
+    left |= {c.revision: "no weights" for c in ladder}
+    if not above:
+        line = f"; not followed: {steps.line(left)}" if left else ""
+        raise ValueError(f"{folder} holds neither step*/ folders nor the weights of one checkpoint{line}")
+    return [Checkpoint(model, folder.name or "root", 0, "pretraining", folder)], left
 
 
-def _final_step(own, ladder):
+def _final_step(folder, ladder):
     """The step of the weights above a ladder, as a Trainer leaves them; or why they are not followed, "" for a copy."""
-    whole = [c for c in ladder if c.source.has_weights()]
-    if not own.source.has_weights():
-        return "not all of its files are there"
-    states = [place / "trainer_state.json" for place in (own.folder, ladder[-1].folder)]
-    with suppress(CheckpointError):
-        state = next((read_json(path) for path in states if path.is_file()), None)
-        step = state.get("global_step") if isinstance(state, dict) else None
+    states = [place / "trainer_state.json" for place in (folder, ladder[-1].folder)]
+    with suppress(CheckpointError, AttributeError):
+        step = next((read_json(path).get("global_step") for path in states if path.is_file()), None)
         if type(step) is int and 0 <= step < 10**18 and step not in [c.step for c in ladder]:
             return step
-    copied = next((c for c in whole[::-1] if same_weights(c.folder, own.folder)), None)
-    if copied:
-        return "" if copied == ladder[-1] else f"the weights of {copied.revision}"
+    for c in ladder[::-1]:
+        with suppress(CheckpointError):
+            if same_weights(c.folder, folder):
+                return "" if c == ladder[-1] else f"the weights of {c.revision}"
     return "other weights than those of its step, or no trainer_state.json says which step that is"
 
 
@@ -198,5 +185,5 @@ def history(model):
     """What training left beside a ladder (recipe, losses by step), or None where there is no history.json."""
     if chains.is_chain(model):  # several trainings, each with its own: see stages.record
         return None
-    path = (paths.folder(model) or Path(model)) / "history.json"
+    path = Path(paths.folder(model) or model) / "history.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -27,7 +27,7 @@ def folder(model):
 
 
 def split(model):
-    """The links of a chain, each (what its stage is said to be or "", the link); a folder is looked for before a `=`."""
+    """[(stage or "", link)] of a chain, or of one link; what exists as a folder is one before `stage=` is read."""
     links = [str(model)] if folder(model) or ">" not in str(model) else [link.strip() for link in model.split(">")]
     return [("", link) if folder(link) else re.fullmatch(r"(?:(\w+)=)?(.*)", link, re.S).groups("") for link in links]
 

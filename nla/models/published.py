@@ -5,10 +5,11 @@ import re
 from collections import namedtuple
 from pathlib import Path
 
-from nla.models import hub_listing, steps
+from nla.models import hub_listing
 from nla.models.errors import NotThere, unknown
+from nla.numerics import steps
 
-Rung = namedtuple("Rung", "revision step stage shift repo commit")
+Rung = namedtuple("Rung", "revision repo commit step stage shift")
 
 SEEDED = ("14m", "31m", "70m", "160m", "410m")
 DEDUPED = ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")
@@ -47,18 +48,18 @@ def rungs(model, readable):
         if revision not in found:
             raise ValueError(unknown(f"revision of {repo}", revision, found))
         step = steps.parse(revision)
-        return [Rung(revision, step.step if step else 0, steps.label(step), 0, repo, found[revision])], {}
+        return [Rung(revision, repo, found[revision], step.step if step else 0, steps.label(step), 0)], {}
     path, left = _ladder({revision: (repo, commit) for revision, commit in found.items()}, readable)
+    if not path:
+        siblings = {name.removeprefix(repo): (name, sha) for name, sha in hub_listing.HUB.siblings(repo).items()}
+        path, others = _ladder({name[1:]: where for name, where in siblings.items() if name[0] in "-_"}, readable)
+        left |= others if path else {}
     if path:
         return path, left
-    siblings = {name.removeprefix(repo): (name, sha) for name, sha in hub_listing.HUB.siblings(repo).items()}
-    path, others = _ladder({name[1:]: where for name, where in siblings.items() if name[0] in "-_"}, readable)
-    if path:
-        return path, others
     if not found:
         raise ValueError(f"{repo} has no revisions")
     revision = "main" if "main" in found else min(found)
-    return [Rung(revision, 0, "pretraining", 0, repo, found[revision])], left
+    return [Rung(revision, repo, found[revision], 0, "pretraining", 0)], left
 
 
 def absent(ladder):
@@ -71,7 +72,7 @@ def absent(ladder):
 def _ladder(named, readable):
     """Of {name: (repository, commit)} the steps, in order, and what is left out."""
     path, left = steps.follow(named, lambda name: readable(name, *named[name]))
-    return [Rung(*rung, *named[rung.name]) for rung in path], left
+    return [Rung(name, *named[name], *rung) for name, *rung in path], left
 
 
 def _no_repository(repo, error):

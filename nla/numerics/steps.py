@@ -44,8 +44,8 @@ def parse(name):
         tokens = float(tokens[1]) * BILLIONS[tokens[2]]
     form, _, seed = re.fullmatch(r"(.*?)(?:[-_](seed)[-_]?(.*))?", tail, re.S).groups("")
     stage, ingredient, _ = found.values()
-    run = (re.sub(r"[-_./ ]+", "-", head).strip("-"), seed)
-    return Step(1 if stage is None else stage, ingredient or 0, round(float(match[1]) * TIMES[match[2]]), tokens, run, form.strip("-_. "))
+    step, run = round(float(match[1]) * TIMES[match[2]]), (re.sub(r"[-_./ ]+", "-", head).strip("-"), seed)
+    return Step(1 if stage is None else stage, ingredient or 0, step, tokens, run, form.strip("-_. "))
 
 
 def label(step):
