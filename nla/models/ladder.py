@@ -14,6 +14,8 @@ from nla.models.errors import CheckpointError, unknown
 from nla.models.folder import FORMATS, read_json, same_weights
 from nla.numerics import steps
 
+FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # endings of weights
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -100,8 +102,9 @@ def _in_folder(model, folder):
     def at(name, step=0, stage="", shift=0):
         return Checkpoint(model, name, step, stage, folder / name, shift=shift)
 
-    named = [path.name for path in folder.iterdir() if path.is_dir()]
-    rungs, left = steps.follow(named, lambda name: at(name).source.has_weights(), folder)
+    named = {path.name: path.is_dir() for path in folder.iterdir() if path.is_dir() or path.suffix in FILES}
+    rungs, left = steps.follow([n for n in named if named[n]], lambda name: at(name).source.has_weights(), folder)
+    left |= {name: "a file" for name in named if not named[name] and steps.LIKE.search(name.lower())}
     ladder, above = [at(*rung) for rung in rungs], [f for pair in FORMATS for f in pair if (folder / f).is_file()]
     if above and any(c.source.has_weights() for c in ladder):
         step = _final_step(folder, ladder)
