@@ -1,9 +1,7 @@
 """The files of a checkpoint in a folder: which hold its weights, its index of shards, its config.json, their hashes."""
 
-import filecmp
 import hashlib
 import json
-from itertools import zip_longest
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,12 +26,6 @@ def weight_files(folder, formats=FORMATS):
                     raise CheckpointError(f"{folder}: shard {shard} is named by the index but is not there")
             return [folder / shard for shard in shards]
     raise CheckpointError(f"{folder} holds no weights (looked for {', '.join(f for pair in formats for f in pair)})")
-
-
-def same_weights(folder, other):
-    """Whether two folders hold the same weights, byte for byte; two files of other sizes are not read."""
-    pairs = zip_longest(weight_files(folder), weight_files(other))
-    return all(a and b and a.name == b.name and filecmp.cmp(a, b, shallow=False) for a, b in pairs)
 
 
 def shard_of(index):

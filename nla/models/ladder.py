@@ -1,5 +1,6 @@
 """MODEL -> its ordered checkpoints: the embedded demo, a folder (a ladder or one checkpoint), or a model on the Hub."""
 
+import filecmp
 import json
 import re
 import warnings
@@ -11,7 +12,7 @@ import numpy as np
 
 from nla.models import chains, hub_listing, paths, published, sources
 from nla.models.errors import CheckpointError, unknown
-from nla.models.folder import FORMATS, read_json, same_weights
+from nla.models.folder import FORMATS, read_json, weight_files
 from nla.numerics import steps
 
 FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # endings of weights
@@ -128,9 +129,10 @@ def _final_step(folder, ladder):
         step = next((read_json(path).get("global_step") for path in states if path.is_file()), None)
         if type(step) is int and 0 <= step < 10**18 and step not in [c.step for c in ladder]:
             return step
-    for c in ladder[::-1]:
-        with suppress(CheckpointError):
-            if same_weights(c.folder, folder):
+    with suppress(CheckpointError):
+        names = [path.name for path in weight_files(folder)]
+        for c in ladder[::-1]:
+            if filecmp.cmpfiles(folder, c.folder, names, shallow=False)[0] == names:
                 return "" if c == ladder[-1] else f"the weights of {c.revision}"
     return "other weights than those of its step, or no trainer_state.json says which step that is"
 
@@ -139,11 +141,10 @@ def at_step(ladder, step):
     """The checkpoint of `ladder` at `step`, or its last one if `step` is None."""
     if step is None:
         return ladder[-1]
-    for checkpoint in ladder:
-        if checkpoint.step == step:
-            return checkpoint
-    steps = [c.step for c in ladder]
-    near = sorted(steps, key=lambda s: abs(s - step))[:3]
+    there = {c.step: c for c in ladder}
+    if step in there:
+        return there[step]
+    near = sorted(there, key=lambda s: abs(s - step))[:3]
     raise ValueError(f"{ladder[0].model} has no step {step}; the nearest are {', '.join(map(str, sorted(near)))}")
 
 

@@ -2,14 +2,11 @@
 
 import json
 import re
-from collections import namedtuple
 from pathlib import Path
 
 from nla.models import hub_listing
 from nla.models.errors import NotThere, unknown
 from nla.numerics import steps
-
-Rung = namedtuple("Rung", "revision repo commit step stage shift")
 
 SEEDED = ("14m", "31m", "70m", "160m", "410m")
 DEDUPED = ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")
@@ -31,7 +28,7 @@ def known(model):
 
 
 def rungs(model, readable):
-    """The checkpoints of a model on the Hub, `Rung`s in the order of training, and what `steps.follow` leaves out.
+    """What is on the Hub: in order (revision, repository, commit, step, stage, shift); and {name: why it is left out}.
 
     They are the branches called after steps; or where there are none, the repositories called after this one and a
     step; or else `main` alone. `readable` says whether (revision, repository, commit) holds weights.
@@ -48,18 +45,20 @@ def rungs(model, readable):
         if revision not in found:
             raise ValueError(unknown(f"revision of {repo}", revision, found))
         step = steps.parse(revision)
-        return [Rung(revision, repo, found[revision], step.step if step else 0, steps.label(step), 0)], {}
+        return [(revision, repo, found[revision], step.step if step else 0, steps.label(step))], {}
     path, left = _ladder({revision: (repo, commit) for revision, commit in found.items()}, readable)
     if not path:
         siblings = {name.removeprefix(repo): (name, sha) for name, sha in hub_listing.HUB.siblings(repo).items()}
-        path, others = _ladder({name[1:]: where for name, where in siblings.items() if name[0] in "-_"}, readable)
+        parsed = {name: steps.parse(name[1:]) for name in siblings if name[0] in "-_"}
+        theirs = {name[1:]: siblings[name] for name, step in parsed.items() if step and not step.run[0]}
+        path, others = _ladder(theirs, readable)
         left |= others if path else {}
     if path:
         return path, left
     if not found:
         raise ValueError(f"{repo} has no revisions")
     revision = "main" if "main" in found else min(found)
-    return [Rung(revision, repo, found[revision], 0, "pretraining", 0)], left
+    return [(revision, repo, found[revision], 0, "pretraining")], left
 
 
 def absent(ladder):
@@ -72,7 +71,7 @@ def absent(ladder):
 def _ladder(named, readable):
     """Of {name: (repository, commit)} the steps, in order, and what is left out."""
     path, left = steps.follow(named, lambda name: readable(name, *named[name]))
-    return [Rung(name, *named[name], *rung) for name, *rung in path], left
+    return [(name, *named[name], *rung) for name, *rung in path], left
 
 
 def _no_repository(repo, error):

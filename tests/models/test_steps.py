@@ -152,6 +152,16 @@ def test_seeds_and_prefixes_of_their_own(hub):
     assert found("acme/plain")[0] == {"main": 0} and "fix-step2-typo" in found("acme/plain")[1]
 
 
+def test_repositories_of_another_model_are_no_steps_of_this_one(hub):
+    for name in ("", "-chat-step1", "-chat-step2", "-step3k", "-step4k-seed-2"):
+        hub.add(f"acme/llama{name}", {"main": EMPTY})
+    here, line = found("acme/llama")
+    assert here == {"step3k": 3000} and "step4k-seed-2 (another" in line and "chat" not in line
+    del hub.repositories["acme/llama"]
+    hub.add("acme/llama-chat", {"main": EMPTY})
+    assert found("acme/llama-chat")[0] == {"step1": 1, "step2": 2}
+
+
 def test_of_one_step_in_several_forms_the_one_with_weights_is_taken(tmp_path, hub):
     here = {"config.json": b"{}", "model.safetensors": b"weights"}
     hub.add("acme/forms", {"step1": EMPTY, "step1-hf": here, "step2": here, "step2-bf16": here})
