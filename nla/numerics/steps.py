@@ -72,7 +72,9 @@ def follow(names, readable, folder=None):
         here = {name: step for name, step in known.items() if step.stage == stage and name not in left}
         runs = _grouped(here, _place)
         there = [run for run, held in runs.items() if run[0] == "" or len({known[n].step for n in held}) > 1]
-        first = runs[min(there)] if there else []
+        there = there or list(runs if "no weights" in left.values() else [])
+        empty = {run: bool(folder) and not any(map(readable, runs[run])) for run in there}
+        first = runs[min(there, key=lambda run: (empty[run], run))] if there else []
         left |= {name: "another ingredient, seed or prefix" for name in here if name not in first}
         steps = _grouped({name: known[name] for name in first}, lambda s: s.step)
         shift, before = (end if steps and min(steps) < end else 0), bool(rungs)

@@ -171,6 +171,9 @@ def test_of_one_step_in_several_forms_the_one_with_weights_is_taken(tmp_path, hu
     make(folder, ["step1-hf", "step2-hf"])
     ladder, line = found(folder)
     assert ladder == {"step1-hf": 1, "step2-hf": 2} and "step1, step1-unsharded, step2 (no weights)" in line
+    assert found(make(make(tmp_path / "a", ["step1"], weights=False), ["hf-step1"]))[0] == {"hf-step1": 1}
+    other = make(make(tmp_path / "b", ["step1"], weights=False), ["hf-step2", "hf-step3"])
+    assert list(found(other)[0]) == ["hf-step2", "hf-step3"]
     make(folder, ["step1-ema"])
     with pytest.raises(ValueError, match=r"step1-(ema and step1-hf|hf and step1-ema) are the same step"):
         nla.checkpoints(str(folder))
