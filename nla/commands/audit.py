@@ -1,5 +1,6 @@
 """Are the checkpoints of a model what their names say? From hashes of files, before anything is fetched."""
 
+import warnings
 from dataclasses import replace
 
 import pandas as pd
@@ -31,9 +32,13 @@ def audit(model):
         One row per revision: ``step, revision, stage``; ``status``: ``ok``; ``stale``, the weights of the last
         checkpoint or of main; ``duplicate``, those of an earlier one; ``mixed``, some of its files belong to another;
         ``missing``, no weights, or no such revision where one was published. ``of``: which other one. ``bin``: the
-        same for the .bin files, where safetensors are there and are what is read. ``bytes`` of the weights.
+        same for the .bin files, where safetensors are there and are what is read. ``bytes`` of the weights. Where a
+        stage counts its steps anew also ``shifted_by``, by how much. ``attrs["not_followed"]`` names in one line the
+        revisions that look like steps and are no part of the ladder.
     """
-    ladder = models.checkpoints(model)
+    ladder, not_followed = models.ladder.followed(model)
+    if not_followed:
+        warnings.warn(not_followed, stacklevel=2)
     for error in sources.list_all(ladder).values():
         if isinstance(error, Unavailable):
             raise error
@@ -48,6 +53,9 @@ def audit(model):
         rows.append((c.step, c.revision, c.stage, status, of, other[c][0] if both else None, size))
     rows += [(step, f"step{step}", "pretraining", "missing", None, None, 0) for step in _absent(ladder)]
     table = pd.DataFrame(rows, columns=["step", "revision", "stage", "status", "of", "bin", "bytes"])
+    if any(c.shift for c in ladder):
+        table.insert(1, "shifted_by", table.revision.map({c.revision: c.shift for c in ladder}))
+    table.attrs["not_followed"] = not_followed
     return table.sort_values("step", kind="stable", ignore_index=True)
 
 
@@ -75,7 +83,7 @@ def _entries(model, ladder):
     known = {}
     for c in ladder:
         try:
-            notes = store.notes(models.slug(model), models.slug(c.revision), c.source.identity())
+            notes = store.notes(models.slug(models.absolute(model)), models.slug(c.revision), c.source.identity())
         except CheckpointError:
             continue
         known[c] = next((n["entries"] for n in notes if "entries" in n), None)

@@ -3,9 +3,12 @@
 import argparse
 import os
 import sys
+import warnings
 from pathlib import Path
 
 from nla.commands import targets
+
+FORMAT = warnings.formatwarning
 
 
 class Parser(argparse.ArgumentParser):
@@ -14,12 +17,13 @@ class Parser(argparse.ArgumentParser):
 
 
 def check(options):
-    """Say in one line what MODEL is; fails if it, or the steps asked of it, do not exist."""
-    from nla.models import checkpoints, choose
+    """Say in one line what MODEL is, and what in it is not followed; fails if it, or the steps asked, do not exist."""
+    from nla.models import choose, ladder
 
-    ladder = choose(checkpoints(options.model), options.steps)
-    print(f"{options.model}: {len(ladder)} checkpoints, steps {ladder[0].step} to {ladder[-1].step}")
-    if ladder[0].bundled:
+    found, left = ladder.followed(options.model)
+    chosen, left = choose(found, options.steps), f"; {left}" if left else ""
+    print(f"{options.model}: {len(chosen)} checkpoints, steps {chosen[0].step} to {chosen[-1].step}{left}")
+    if found[0].bundled:
         from nla.commands.bundle import lacks
 
         missing, other = (", ".join(names) or "nothing" for names in lacks(options.model))
@@ -30,12 +34,15 @@ def audit(options):
     """List which revisions of MODEL are missing, stale, duplicate or mixed, before anything is fetched."""
     from nla.commands.audit import audit
 
+    warnings.filterwarnings("ignore", "not followed in ")  # said below
     table = audit(options.model)
     counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
     print(f"{options.model}: {len(table)} revisions, {counts}")
     odd = table[table.status != "ok"]
     if len(odd):
         print(odd.drop(columns="stage").fillna("").to_string(index=False))
+    if table.attrs["not_followed"]:
+        print(table.attrs["not_followed"])
 
 
 def scan(options):
@@ -118,7 +125,14 @@ def relink(_):
     notebook.relink()
 
 
+def _warning(message, category, filename, lineno, line=None):
+    """A warning of ours about MODEL as one plain line, others as they are."""
+    ours = str(message).startswith("not followed in ")
+    return f"nla: {message}\n" if ours else FORMAT(message, category, filename, lineno, line)
+
+
 def main():
+    warnings.formatwarning = _warning
     parser = Parser(prog="python -m nla", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (check, audit, scan, series, execute, tables, bundle, report):

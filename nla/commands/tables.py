@@ -14,6 +14,7 @@ MEANINGS = {
     "model": "MODEL as it was asked for",
     "revision": "branch on the Hub, or folder",
     "step": "training step; in a chain of stages, its place",
+    "shifted_by": "by how much step is more than the revision's name says, in a stage that counts anew",
     "stage": "pretraining, sft, dpo ...",
     "layer": "0-based depth; -1: embeddings",
     "kind": "which matrix: query, key, value, dense (attention output), dense_h_to_4h (W1), dense_4h_to_h (W2) ...",
@@ -37,7 +38,7 @@ def write(model, steps="all", folder=None):
     every = [getattr(measures, name) for name in measures.__all__]
     table = scan(model, every, steps)
     scalars = table[[c for c in table if c in KEYS or pd.api.types.is_numeric_dtype(table[c])]]
-    folder = folder or paths.build(models.slug(model)) / "tables"
+    folder = folder or paths.build(models.slug(models.absolute(model))) / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     scalars.to_csv(folder / "scalars.csv", index=False)
     scalars.to_parquet(folder / "scalars.parquet", index=False)
@@ -73,4 +74,4 @@ def meaning(column, measure):
 
 
 def _columns(model, measure, steps):
-    return set(scan(model, measure, steps, progress=False)) - set(KEYS)
+    return set(scan(model, measure, steps, progress=False)) - set(MEANINGS)

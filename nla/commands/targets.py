@@ -13,19 +13,8 @@ import sys
 from pathlib import Path
 
 paths = runpy.run_path(str(Path(__file__).parents[1] / "models" / "paths.py"))
-FILES = ("step*/*", "*.json", "*.safetensors", "*.bin")
-
-
-def absolute(model):
-    """MODEL with its folders made absolute, in a chain each, because notebooks run elsewhere."""
-    links = []
-    for link in [link.strip() for link in model.split(">")] if ">" in model else [model]:
-        stage, name = re.match(r"(\s*\w+=)?(.*)", link, re.S).groups("")
-        if Path(link).expanduser().is_dir():
-            stage, name = "", link
-        folder = name != "demo" and Path(name).expanduser().is_dir()
-        links.append(stage + os.path.abspath(os.path.expanduser(name)) if folder else link)
-    return ">".join(links)
+absolute = paths["absolute"]
+FILES = ("*.json", "*.safetensors", "*.bin")
 
 
 def changed(model, stamp):
@@ -33,12 +22,13 @@ def changed(model, stamp):
     if not stamp.is_file():
         return False
     newest = stamp.stat().st_mtime_ns
-    for link in absolute(model).split(">"):
-        demo = link in ("demo", "demo-chain")
-        for pattern in ("*/*",) if demo else FILES:
-            found = (paths["DEMO"] if demo else Path(link)).glob(pattern)
-            if any(path.stat().st_mtime_ns > newest for path in found if path.exists()):
-                return True
+    parse = runpy.run_path(str(Path(__file__).parents[1] / "numerics" / "steps.py"))["parse"]
+    for _, link in paths["split"]("demo" if model == "demo-chain" else model):
+        folder = paths["folder"](link) or Path(os.devnull)
+        found = [path for pattern in FILES for path in folder.glob(pattern)]
+        found += [p for p in folder.glob("*/*") if link == "demo" or parse(p.parent.name)]
+        if any(path.stat().st_mtime_ns > newest for path in found if path.exists()):
+            return True
     return False
 
 

@@ -8,14 +8,19 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from PIL import Image
 
-from nla.models.paths import root, slug
+from nla.models.paths import absolute, folder as folder_of, root, slug
 
 
 def folder(model):
     """figures/MODEL/, made if it is not there; the environment variable NLA_FIGURES moves figures/."""
-    path = Path(os.environ.get("NLA_FIGURES") or root() / "figures") / slug(model)
+    path = Path(os.environ.get("NLA_FIGURES") or root() / "figures") / slug(absolute(model))
     path.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def name_of(model):
+    """MODEL in short, the last part of it."""
+    return (folder_of(model) or Path(model)).name
 
 
 def save(fig, name, model):
@@ -34,11 +39,11 @@ def show(fig, name, model):
     """Save the figure, and show in the notebook exactly what was saved; where nothing is in it, say so."""
     if not fig.axes:
         plt.close(fig)
-        print(f"figure {name}: nothing of {Path(model).name} can be shown here")
+        print(f"figure {name}: nothing of {name_of(model)} can be shown here")
         return
     path = save(fig, name, model)
     plt.close(fig)
-    display_png(path.read_bytes(), f"figure {name} for {Path(model).name}")
+    display_png(path.read_bytes(), f"figure {name} for {name_of(model)}")
 
 
 def display_png(data, text):

@@ -1,7 +1,6 @@
 """Spectra through training over the Marchenko-Pastur density: one above the other, and as an animation."""
 
 import io
-from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -114,4 +113,4 @@ def show(frames, name, model):
     frames[0].save(path, append_images=frames[1:], **timing)
     buffer = io.BytesIO()
     frames[0].save(buffer, "PNG", append_images=frames[1:], optimize=True, **timing)
-    saving.display_png(buffer.getvalue(), f"animation {name} for {Path(model).name}")
+    saving.display_png(buffer.getvalue(), f"animation {name} for {saving.name_of(model)}")

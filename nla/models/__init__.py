@@ -20,6 +20,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "errors": ["CheckpointError", "unknown"],
         "ladder": ["Checkpoint", "at_step", "checkpoints", "choose", "history", "neighbours"],
-        "paths": ["DEMO", "slug"],
+        "paths": ["DEMO", "absolute", "slug"],
     },
 )

@@ -42,9 +42,11 @@ def _read(path, _):
 
 
 def fetched(name):
-    """The folder of a bundle that is ``datasets/org/name`` on the Hub, fetched into the cache of the Hub's client."""
+    """The folder of a bundle ``datasets/org/name`` on the Hub, fetched into its client's cache; None of other names."""
     from huggingface_hub import snapshot_download
 
+    if not re.fullmatch(r"datasets/[\w.-]+/[\w.-]+", str(name)):
+        return None
     repo, hub = name.removeprefix("datasets/"), hub_listing.HUB
     how = {"repo_type": "dataset", "endpoint": hub.endpoint(), "allow_patterns": list(FILES), "token": None}
     return Path(hub.contact.patiently(name, lambda: snapshot_download(repo, **how)))

@@ -11,30 +11,29 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
-from nla.models.paths import DEMO
+from nla.models import paths
 
 METHODS = ("sft", "dpo", "kto", "ppo", "grpo", "rlvr", "rlhf", "reward", "instruct", "chat")
 CHAINS = {  # short name -> {stage: link}, in order
-    "demo-chain": {"base": "demo", "sft": str(DEMO / "sft"), "dpo": str(DEMO / "dpo")},
+    "demo-chain": {"base": "demo", "sft": str(paths.DEMO / "sft"), "dpo": str(paths.DEMO / "dpo")},
     **json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")),
 }
 
 
 def is_chain(model):
     """Whether MODEL is written as a chain, or is the short name of one."""
-    return str(model) in CHAINS or ">" in str(model)
+    return str(model) in CHAINS or (">" in str(model) and not paths.folder(model))
 
 
 def links(model):
     """{stage: link} of a chain, in its order."""
     if str(model) in CHAINS:
         return CHAINS[str(model)]
-    parts = [link.strip() for link in str(model).split(">")]
-    if len(parts) < 2 or not all(parts):
+    parts = paths.split(model)
+    if len(parts) < 2 or not all(link for _, link in parts):
         raise ValueError(f"{model!r} is no chain: it takes base>sft, or base>sft>dpo, of folders or names")
     found = {}
-    for place, part in enumerate(parts):
-        said, link = re.fullmatch(r"(?:(\w+)=)?(.+)", part).groups()
+    for place, (said, link) in enumerate(parts):
         name = said or (_method(link) if place else "base")
         count = sum(re.fullmatch(rf"{name}\d*", stage) is not None for stage in found)
         found[f"{name}{count + 1}" if count else name] = link
@@ -57,7 +56,7 @@ def checkpoints(model, resolve):
     for step, (stage, link) in enumerate(links(model).items()):
         if is_chain(link):
             raise ValueError(f"{link!r} is itself a chain; write its links out")
-        found.append(replace(resolve(link)[-1], model=model, revision=stage, step=step, stage=stage))
+        found.append(replace(resolve(link)[-1], model=model, revision=stage, step=step, stage=stage, shift=0))
     return found
 
 
@@ -72,7 +71,7 @@ def chain_of(model):
 def ladder_of(model):
     """The MODEL whose training the chain begins at the end of: its base link, all revisions."""
     base = links(model)["base"]
-    return base if Path(base).expanduser().is_dir() else base.partition("@")[0]
+    return base if paths.folder(base) else base.partition("@")[0]
 
 
 def with_start(chain, ladder):

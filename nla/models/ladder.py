@@ -1,17 +1,21 @@
 """MODEL -> its ordered checkpoints: the embedded demo, a folder (a ladder or one checkpoint), or a model on the Hub."""
 
+import filecmp
 import json
 import re
 import warnings
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from nla.models import bundles, chains, hub_listing, published, sources
-from nla.models.errors import unknown
-from nla.models.folder import FORMATS
-from nla.models.paths import DEMO
+from nla.models import bundles, chains, hub_listing, paths, published, sources
+from nla.models.errors import CheckpointError, unknown
+from nla.models.folder import FORMATS, read_json, weight_files
+from nla.numerics import steps
+
+FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # endings of weights
 
 
 @dataclass(frozen=True)
@@ -28,8 +32,8 @@ class Checkpoint:
         Holds the files; those of the Hub only once they were fetched.
     repo, commit : str or None
         Where on the Hub; None for a folder of one's own.
-    bundled : bool
-        Whether the folder is a bundle, without weights.
+    shift : int
+        By how much `step` is more than the name says, in a stage that counts anew.
     """
 
     model: str
@@ -39,7 +43,12 @@ class Checkpoint:
     folder: Path
     repo: str | None = None
     commit: str | None = None
-    bundled: bool = False
+    shift: int = field(default=0, repr=False)
+
+    @property
+    def bundled(self):
+        """Whether its folder is a bundle, without weights."""
+        return not self.repo and bundles.is_bundle(self.folder)
 
     @property
     def source(self):
@@ -61,56 +70,90 @@ class Checkpoint:
 def checkpoints(model):
     """All checkpoints of MODEL, a list of `Checkpoint` in the order of training.
 
-    MODEL is ``demo``; a folder with ``step*/`` checkpoints, or of one checkpoint; a name such as ``pythia-1b``,
-    ``pythia-410m-deduped``, ``pythia-70m-seed3``, ``opt-13b``; or org/name on the Hub. One revision alone is
-    name@revision. A chain of stages is ``base>sft>dpo`` of any of these (see `models.chains`). Nothing is fetched yet,
-    but of a bundle, which may also be datasets/org/name on the Hub (see `models.bundles`).
+    MODEL is ``demo``; a folder with ``step1000/``, ``checkpoint-500/``, ``ckpt_000/`` ... (see `numerics.steps`), or of
+    one checkpoint, or both; a name such as ``pythia-1b``, ``pythia-410m-deduped``, ``pythia-70m-seed3``, ``opt-13b``;
+    or org/name on the Hub. One revision alone is name@revision. A chain of stages is ``base>sft>dpo`` of any of these
+    (see `models.chains`). Nothing is fetched yet, but of a bundle, which may also be datasets/org/name on the Hub (see
+    `models.bundles`). What looks like a step and is not followed is named in a warning.
     """
-    if chains.is_chain(model):
-        return chains.checkpoints(model, checkpoints)
-    folder = DEMO if model == "demo" else Path(model).expanduser()
-    if re.fullmatch(r"datasets/[\w.-]+/[\w.-]+", str(model)) and not folder.is_dir():
-        folder = bundles.fetched(model)
-    if bundles.is_bundle(folder):
+    found, left = followed(model)
+    if left:
+        warnings.warn(left, stacklevel=1)  # of one place, so that it is shown once
+    return found
+
+
+def followed(model):
+    """The checkpoints of MODEL, and one line that names what looks like a step of it and is not followed, or ""."""
+    folder = paths.folder(model) or bundles.fetched(model)
+    if chains.is_chain(model):  # whose links say it themselves
+        return chains.checkpoints(model, checkpoints), ""
+    if folder and bundles.is_bundle(folder):
         entries = bundles.manifest(folder)["checkpoints"]
-        return [Checkpoint(model, e["revision"], e["step"], e["stage"], folder, bundled=True) for e in entries]
-    if folder.is_dir():
-        return _in_folder(model, folder)
-    if not published.known(model):
+        return [Checkpoint(model, e["revision"], e["step"], e["stage"], folder) for e in entries], ""
+    if not folder and not published.known(model):
         near = unknown("model", model, ["demo", *published.SHORT])
         none = f"unknown model {str(model)!r}: neither demo nor a folder here, nor a name like pythia-70m or org/name"
         raise ValueError(near if "did you mean" in near else none)
-    place = hub_listing.HUB.folder
-    return [
-        Checkpoint(model, r.revision, r.step, r.stage, place(r.repo, r.commit), r.repo, r.commit)
-        for r in published.rungs(model)
-    ]
+    found, left = _in_folder(model, folder) if folder else _on_hub(model)
+    return found, f"not followed in {model}: {steps.line(left)}" if left else ""
+
+
+def _on_hub(model):
+    def at(revision, repo, commit, step=0, stage="", shift=0):
+        return Checkpoint(model, revision, step, stage, hub_listing.HUB.folder(repo, commit), repo, commit, shift)
+
+    rungs, left = published.rungs(model, lambda *where: at(*where).source.has_weights())
+    return [at(*rung) for rung in rungs], left
 
 
 def _in_folder(model, folder):
-    steps = {}
-    for path in folder.iterdir():
-        match = re.match(r"step[-_]?(\d+)", path.name)
-        if match and path.is_dir():
-            if int(match[1]) in steps:
-                raise ValueError(f"{folder}: {path.name} and {steps[int(match[1])].name} are the same step")
-            steps[int(match[1])] = path
-    if steps:
-        return [Checkpoint(model, steps[s].name, s, "pretraining", steps[s]) for s in sorted(steps)]
-    if not any((folder / name).is_file() for pair in FORMATS for name in pair):
-        raise ValueError(f"{folder} holds neither step*/ folders nor the weights of one checkpoint")
-    return [Checkpoint(model, folder.name, 0, "pretraining", folder)]
+    """The steps in `folder` and the weights above them, or those alone; and {name: why it is not followed}."""
+
+    def at(name, step=0, stage="", shift=0):
+        return Checkpoint(model, name, step, stage, folder / name, shift=shift)
+
+    named = {path.name: path.is_dir() for path in folder.iterdir() if path.is_dir() or path.suffix in FILES}
+    rungs, left = steps.follow([n for n in named if named[n]], lambda name: at(name).source.has_weights(), folder)
+    left |= {name: "a file" for name in named if not named[name] and steps.LIKE.search(name.lower())}
+    ladder, above = [at(*rung) for rung in rungs], [f for pair in FORMATS for f in pair if (folder / f).is_file()]
+    if above and any(c.source.has_weights() for c in ladder):
+        step = _final_step(folder, ladder)
+        if isinstance(step, str):
+            return ladder, left | ({above[0]: step} if step else {})
+        final = Checkpoint(model, "final", step, "pretraining", folder)
+        return sorted([*ladder, final], key=lambda c: c.step), left
+    if ladder and not above:
+        return ladder, left
+    left |= {c.revision: "no weights" for c in ladder}
+    if not above:
+        line = f"; not followed: {steps.line(left)}" if left else ""
+        raise ValueError(f"{folder} holds neither step*/ folders nor the weights of one checkpoint{line}")
+    return [Checkpoint(model, folder.name or "root", 0, "pretraining", folder)], left
+
+
+def _final_step(folder, ladder):
+    """The step of the weights above a ladder, as a Trainer leaves them; or why they are not followed, "" for a copy."""
+    states = [place / "trainer_state.json" for place in (folder, ladder[-1].folder)]
+    with suppress(CheckpointError, AttributeError):
+        step = next((read_json(path).get("global_step") for path in states if path.is_file()), None)
+        if type(step) is int and 0 <= step < 10**18 and step not in [c.step for c in ladder]:
+            return step
+    with suppress(CheckpointError):
+        names = [path.name for path in weight_files(folder)]
+        for c in ladder[::-1]:
+            if filecmp.cmpfiles(folder, c.folder, names, shallow=False)[0] == names:
+                return "" if c == ladder[-1] else f"the weights of {c.revision}"
+    return "other weights than those of its step, or no trainer_state.json says which step that is"
 
 
 def at_step(ladder, step):
     """The checkpoint of `ladder` at `step`, or its last one if `step` is None."""
     if step is None:
         return ladder[-1]
-    for checkpoint in ladder:
-        if checkpoint.step == step:
-            return checkpoint
-    steps = [c.step for c in ladder]
-    near = sorted(steps, key=lambda s: abs(s - step))[:3]
+    there = {c.step: c for c in ladder}
+    if step in there:
+        return there[step]
+    near = sorted(there, key=lambda s: abs(s - step))[:3]
     raise ValueError(f"{ladder[0].model} has no step {step}; the nearest are {', '.join(map(str, sorted(near)))}")
 
 
@@ -158,5 +201,5 @@ def history(model):
     """What training left beside a ladder (recipe, losses by step), or None where there is no history.json."""
     if chains.is_chain(model):  # several trainings, each with its own: see stages.record
         return None
-    path = (DEMO if model == "demo" else Path(model).expanduser()) / "history.json"
+    path = Path(paths.folder(model) or model) / "history.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

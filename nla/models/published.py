@@ -2,13 +2,11 @@
 
 import json
 import re
-from collections import namedtuple
 from pathlib import Path
 
 from nla.models import hub_listing
 from nla.models.errors import NotThere, unknown
-
-Rung = namedtuple("Rung", "revision step stage repo commit")
+from nla.numerics import steps
 
 SEEDED = ("14m", "31m", "70m", "160m", "410m")
 DEDUPED = ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")
@@ -22,9 +20,6 @@ SHORT = {
 PYTHIA = json.loads(Path(__file__).with_name("pythia.json").read_text())  # hidden size, layers, heads, vocabulary
 PYTHIA_STEPS = (0, *(2**i for i in range(10)), *range(1000, 143001, 1000))  # what every Pythia has, by its README
 
-# step1000, step_20k, stage1-step1000-tokens3B, stage2-ingredient1-step1000-tokens5B, global_step1000
-STEP = re.compile(r"(?:(stage\d+)(?:-ingredient(\d+))?-)?(?:global_?)?step[-_]?(\d+)(k?)(?:-tokens[\d.]+[MBT])?")
-
 
 def known(model):
     """Whether `model` has the form of a name on the Hub: a known short one, or org/name, either with @revision."""
@@ -32,11 +27,11 @@ def known(model):
     return name in SHORT or bool(re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", name))
 
 
-def rungs(model):
-    """The checkpoints of a model on the Hub, a list of `Rung` in the order of training.
+def rungs(model, readable):
+    """What is on the Hub: in order (revision, repository, commit, step, stage, shift); and {name: why it is left out}.
 
     They are the branches called after steps; or where there are none, the repositories called after this one and a
-    step; or else `main` alone.
+    step; or else `main` alone. `readable` says whether (revision, repository, commit) holds weights.
     """
     name, _, revision = str(model).partition("@")
     repo = f"{SHORT[name]}/{name}" if name in SHORT else name
@@ -49,45 +44,27 @@ def rungs(model):
             found.setdefault(revision, revision)
         if revision not in found:
             raise ValueError(unknown(f"revision of {repo}", revision, found))
-        match = STEP.fullmatch(revision)
-        return [Rung(revision, _step(match) if match else 0, "pretraining", repo, found[revision])]
-    steps = _ladder({revision: (repo, commit) for revision, commit in found.items()})
-    if steps:
-        return steps
-    siblings = hub_listing.HUB.siblings(repo).items()
-    others = {name.removeprefix(repo).lstrip("-_"): (name, commit) for name, commit in siblings}
-    steps = _ladder(others)
-    if steps:
-        return steps
+        step = steps.parse(revision)
+        return [(revision, repo, found[revision], step.step if step else 0, steps.label(step))], {}
+    path, left = _ladder({revision: (repo, commit) for revision, commit in found.items()}, readable)
+    if not path:
+        siblings = {name.removeprefix(repo): (name, sha) for name, sha in hub_listing.HUB.siblings(repo).items()}
+        parsed = {name: steps.parse(name[1:]) for name in siblings if name[0] in "-_"}
+        theirs = {name[1:]: siblings[name] for name, step in parsed.items() if step and not step.run[0]}
+        path, others = _ladder(theirs, readable)
+        left |= others if path else {}
+    if path:
+        return path, left
     if not found:
         raise ValueError(f"{repo} has no revisions")
     revision = "main" if "main" in found else min(found)
-    return [Rung(revision, 0, "pretraining", repo, found[revision])]
+    return [(revision, repo, found[revision], 0, "pretraining")], left
 
 
-def _ladder(named):
-    """Of {name: (repository, commit)} the steps, in order; stage 2 goes on where stage 1 ended.
-
-    Of several runs from the same checkpoint ("ingredients") the first is followed: a ladder is one path.
-    """
-    stages = {}
-    for revision, (repo, commit) in sorted(named.items(), key=lambda item: not item[0].startswith("stage")):
-        match = STEP.fullmatch(revision)
-        if match:
-            stage, ingredient = match[1] or "stage1", int(match[2] or 0)
-            stages.setdefault((stage, ingredient), {}).setdefault(_step(match), (revision, repo, commit))
-    first = {stage: min(i for s, i in stages if s == stage) for stage, _ in stages}
-    rungs, offset = [], 0
-    for stage in sorted(first, key=lambda s: int(s[5:])):
-        steps = stages[stage, first[stage]]
-        label = "pretraining" if stage == "stage1" else stage
-        rungs += [Rung(revision, offset + s, label, repo, c) for s, (revision, repo, c) in sorted(steps.items())]
-        offset = rungs[-1].step
-    return list({r.step: r for r in reversed(rungs)}.values())[::-1]  # stage 2 at its step 0 is the end of stage 1
-
-
-def _step(match):
-    return int(match[3]) * (1000 if match[4] else 1)
+def _ladder(named, readable):
+    """Of {name: (repository, commit)} the steps, in order, and what is left out."""
+    path, left = steps.follow(named, lambda name: readable(name, *named[name]))
+    return [(name, *named[name], *rung) for name, *rung in path], left
 
 
 def _no_repository(repo, error):

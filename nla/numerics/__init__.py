@@ -1,4 +1,4 @@
-"""Plain arrays -> numbers: spectra, pairs, tails, sketches."""
+"""Plain arrays -> numbers: spectra, pairs, tails, sketches; and names of steps -> their numbers."""
 
 import lazy_loader
 
@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "sketch",
         "spectra",
         "stacks",
+        "steps",
         "tails",
         "threads",
     ],

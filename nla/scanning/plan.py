@@ -79,9 +79,13 @@ class Plan:
             seen.add(content or c)
         return copies
 
+    def folder(self):
+        """Where all that is built of MODEL is."""
+        return paths.build(paths.slug(paths.absolute(self.model)))
+
     def lock(self, checkpoint):
         """Where the lock is that whoever makes the tables of `checkpoint` holds."""
-        path = paths.build(paths.slug(self.model)) / "locks" / f"{paths.slug(checkpoint.revision)}.lock"
+        path = self.folder() / "locks" / f"{paths.slug(checkpoint.revision)}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
@@ -119,7 +123,7 @@ class Plan:
         return self._joined(checkpoint, begun.stored | made)
 
     def _path(self, checkpoint, measure, suffix):
-        folder = paths.build(paths.slug(self.model)) / "tables" / self.keys[measure]
+        folder = self.folder() / "tables" / self.keys[measure]
         return folder / f"{paths.slug(checkpoint.revision)}{suffix}.parquet"
 
     def _joined(self, checkpoint, tables):

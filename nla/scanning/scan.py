@@ -162,5 +162,8 @@ def _whole(plan, tables, failed):
     columns = dict.fromkeys([*KEYS, *(column for part in parts for column in part)])
     table = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
     table = table.reindex(columns=list(columns))  # also what is NaN everywhere
+    if any(c.shift for c in done):
+        shifts = table.revision.map({c.revision: c.shift for c in done})  # of stages that count their steps anew
+        table.insert(table.columns.get_loc("step") + 1, "shifted_by", shifts)
     table.attrs["summary"] = {**plan.counts, "duplicates": len(duplicates), "failed": failed}
     return table
