@@ -5,9 +5,11 @@ from dataclasses import replace
 import pandas as pd
 
 from nla import models
+from nla.matrices.layout import Layout
+from nla.matrices.tensors import ShardByShard, Tensors
 from nla.models import CheckpointError, hub_listing, published, sources
 from nla.models.errors import Unavailable
-from nla.models.folder import FORMATS
+from nla.models.folder import FORMATS, read_config
 from nla.scanning import store
 
 BIN = FORMATS[1:]
@@ -32,6 +34,7 @@ def audit(model):
         checkpoint or of main; ``duplicate``, those of an earlier one; ``mixed``, some of its files belong to another;
         ``missing``, no weights, or no such revision where one was published. ``of``: which other one. ``bin``: the
         same for the .bin files, where safetensors are there and are what is read. ``bytes`` of the weights.
+        ``attrs["notes"]``: lines on what of the files no matrix is read from, where their names are known unfetched.
     """
     ladder = models.checkpoints(model)
     for error in sources.list_all(ladder).values():
@@ -48,7 +51,9 @@ def audit(model):
         rows.append((c.step, c.revision, c.stage, status, of, other[c][0] if both else None, size))
     rows += [(step, f"step{step}", "pretraining", "missing", None, None, 0) for step in published.absent(ladder)]
     table = pd.DataFrame(rows, columns=["step", "revision", "stage", "status", "of", "bin", "bytes"])
-    return table.sort_values("step", kind="stable", ignore_index=True)
+    table = table.sort_values("step", kind="stable", ignore_index=True)
+    table.attrs["notes"] = _unmeasured([c for c in ladder if found[c][0] != "missing"])
+    return table
 
 
 def _main(ladder):
@@ -73,6 +78,22 @@ def _entries(model, ladder):
             continue
         known[c] = next((n["entries"] for n in notes if "entries" in n), None)
     return known
+
+
+def _unmeasured(there):
+    """Lines on what of these checkpoints is not measured; of those on the Hub the last alone, if it has an index."""
+    indexes = {index for _, index in FORMATS}
+    told = [c for c in there if not c.source.remote or c is there[-1] and indexes & {f.name for f in c.source.files()}]
+    lines = {}
+    for c in told:
+        try:
+            with c.source.held(".json") as folder:
+                tensors = ShardByShard(folder, c.source) if c.source.remote else Tensors(folder, c.source.name)
+                with tensors:
+                    lines |= dict.fromkeys(Layout(read_config(folder), tensors).unmeasured)
+        except CheckpointError as error:
+            lines[str(error)] = None
+    return list(lines)
 
 
 def _classify(ladder, main, formats, entries):

@@ -27,7 +27,7 @@ def audit(options):
 
     table = audit(options.model)
     counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
-    print(f"{options.model}: {len(table)} revisions, {counts}")
+    print(f"{options.model}: {len(table)} revisions, {counts}", *table.attrs["notes"], sep="\n")
     odd = table[table.status != "ok"]
     if len(odd):
         print(odd.drop(columns="stage").fillna("").to_string(index=False))
@@ -40,7 +40,8 @@ def scan(options):
 
     every = [getattr(measures, name) for name in measures.__all__]
     summary = scan(options.model, every, options.steps, scheduler=options.scheduler or options.workers).attrs["summary"]
-    print(", ".join(f"{len(v) if isinstance(v, dict) else v} {k}" for k, v in summary.items()))
+    counts = {k: len(v) if isinstance(v, dict) else v for k, v in summary.items() if k != "notes"}
+    print(", ".join(f"{v} {k}" for k, v in counts.items()), *summary["notes"], sep="\n")
     targets.scanned(options.model, options.steps, whole=not summary["failed"])
     return 3 if summary["failed"] else 0
 

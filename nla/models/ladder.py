@@ -10,7 +10,7 @@ import numpy as np
 
 from nla.models import chains, hub_listing, published, sources
 from nla.models.errors import unknown
-from nla.models.folder import FORMATS
+from nla.models.folder import is_checkpoint
 from nla.models.paths import DEMO
 
 
@@ -88,7 +88,7 @@ def _in_folder(model, folder):
             steps[int(match[1])] = path
     if steps:
         return [Checkpoint(model, steps[s].name, s, "pretraining", steps[s]) for s in sorted(steps)]
-    if not any((folder / name).is_file() for pair in FORMATS for name in pair):
+    if not is_checkpoint(folder):
         raise ValueError(f"{folder} holds neither step*/ folders nor the weights of one checkpoint")
     return [Checkpoint(model, folder.name, 0, "pretraining", folder)]
 

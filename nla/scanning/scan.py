@@ -32,7 +32,8 @@ def scan(
     """One row per matrix and checkpoint, a DataFrame with `KEYS` and the columns of every measure.
 
     ``duplicate_of`` is the earlier revision with the same weights; where ``finite`` is False the matrix holds NaN or
-    Inf, and its measures are NaN. ``attrs["summary"]`` counts checkpoints done, reused, duplicates and failed (why).
+    Inf, and its measures are NaN. ``attrs["summary"]`` counts checkpoints done, reused, duplicates, failed (why);
+    its ``notes`` are lines on what of the files no matrix is read from.
 
     Parameters
     ----------
@@ -148,5 +149,6 @@ def _whole(plan, tables, failed):
     columns = dict.fromkeys([*KEYS, *(column for part in parts for column in part)])
     table = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
     table = table.reindex(columns=list(columns))  # also what is NaN everywhere
-    table.attrs["summary"] = {**plan.counts, "duplicates": len(duplicates), "failed": failed}
+    notes = list(dict.fromkeys(line for some in done.values() for line in some.notes.get("unmeasured", ())))
+    table.attrs["summary"] = {**plan.counts, "duplicates": len(duplicates), "failed": failed, "notes": notes}
     return table

@@ -52,7 +52,7 @@ class Worker:
             kinds, layers = self.selection.kinds, self.selection.layers
             found, entries = rows.rows(weights, measures, kinds, layers, self.matrices, self.cores, alive)
         self.compared_with = (self.compared_with or set()) | weights.compared_with
-        notes = notes if kinds or layers else notes | {"entries": entries}
+        notes = notes | {"unmeasured": weights.layout.unmeasured} | ({} if kinds or layers else {"entries": entries})
         return Found([rows.table(found, m) for m in measures], notes, weights.compared_with)
 
     def _open(self, checkpoint):
