@@ -82,10 +82,9 @@ def _entries(model, ladder):
 
 def _unmeasured(there):
     """Lines on what of these checkpoints is not measured; of those on the Hub the last alone, if it has an index."""
-    indexes = {index for _, index in FORMATS}
-    told = [c for c in there if not c.source.remote or c is there[-1] and indexes & {f.name for f in c.source.files()}]
+    remote = [c for c in there[-1:] if c.source.remote and {f.name for f in c.source.files()} & {i for _, i in FORMATS}]
     lines = {}
-    for c in told:
+    for c in [c for c in there if not c.source.remote] + remote:
         try:
             with c.source.held(".json") as folder:
                 tensors = ShardByShard(folder, c.source) if c.source.remote else Tensors(folder, c.source.name)
