@@ -46,7 +46,7 @@ def all_shards(place, names, single):
             (f"{stem}-{n:05}-of-{total:05}.{suffix}" for n in itertools.count(1) if n not in there), 3
         )
         absent = f", without {', '.join(absent)}" if len(found) < total else ""
-        raise NotThere(f"{place}: {len(found)} shards of {total} are there{absent}")
+        raise NotThere(f"{place}: {len(found)} of {total} shards are there{absent}")
     return list(found)
 
 

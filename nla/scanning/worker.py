@@ -49,10 +49,11 @@ class Worker:
         self.opened = {c: w for c, w in self.opened.items() if c in ends or not isinstance(w, Weights)}
         with self._open(checkpoint) as weights:
             self.stream.fetch_ahead(after)
+            notes = notes | {"unmeasured": weights.layout.unmeasured}
             kinds, layers = self.selection.kinds, self.selection.layers
             found, entries = rows.rows(weights, measures, kinds, layers, self.matrices, self.cores, alive)
         self.compared_with = (self.compared_with or set()) | weights.compared_with
-        notes = notes | {"unmeasured": weights.layout.unmeasured} | ({} if kinds or layers else {"entries": entries})
+        notes = notes if kinds or layers else notes | {"entries": entries}
         return Found([rows.table(found, m) for m in measures], notes, weights.compared_with)
 
     def _open(self, checkpoint):
