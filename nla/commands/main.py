@@ -40,8 +40,7 @@ def scan(options):
 
     every = [getattr(measures, name) for name in measures.__all__]
     summary = scan(options.model, every, options.steps, scheduler=options.scheduler or options.workers).attrs["summary"]
-    counts = {k: len(v) if isinstance(v, dict) else v for k, v in summary.items() if k != "notes"}
-    print(", ".join(f"{v} {k}" for k, v in counts.items()), *summary["notes"], sep="\n")
+    print(", ".join(f"{v if isinstance(v, int) else len(v)} {k}" for k, v in summary.items()))
     targets.scanned(options.model, options.steps, whole=not summary["failed"])
     return 3 if summary["failed"] else 0
 

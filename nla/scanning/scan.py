@@ -1,6 +1,7 @@
 """Measures x matrices x checkpoints -> one tidy table; what is on disk is read, only the rest is computed."""
 
 import os
+import sys
 import warnings
 
 import pandas as pd
@@ -62,7 +63,11 @@ def scan(
     if not tables:
         none = f"no checkpoint of {model} could be measured: {next(iter(failed.values()))}"
         raise next(errors, CheckpointError(none))
-    return _whole(plan, tables, failed)
+    found = _whole(plan, tables, failed)
+    if progress and plan.counts["done"]:
+        for line in found.attrs["summary"]["notes"]:
+            print(f"{model}: {line}", file=sys.stderr)
+    return found
 
 
 def _measure(plan, tables, failed, device, workers, scheduler, progress):

@@ -122,7 +122,7 @@ def families(tmp_path_factory):
     return folders
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(changes=st.dictionaries(st.sampled_from(KEYS), values | encodings | st.just("gone"), min_size=1, max_size=3))
 @pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "bert", "fp8"])
 def test_nonsense_in_config(families, tmp_path, family, changes):

@@ -79,7 +79,8 @@ def test_it_is_said_once_for_a_ladder(tmp_path, capsys, monkeypatch):
     for command in ("audit", "scan"):
         monkeypatch.setattr("sys.argv", ["nla", command, str(tmp_path)])
         assert not main.main()
-        assert capsys.readouterr().out.count("not measured: extra.weight") == 1
+        said = capsys.readouterr()
+        assert (said.out + said.err).count("not measured: extra.weight") == 1
 
 
 def test_on_the_hub_an_index_tells_it_unfetched(hub, tmp_path):
