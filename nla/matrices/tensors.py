@@ -42,7 +42,10 @@ class Tensors:
             near = next((n for n in self if n.split(".")[-2:] == name.split(".")[-2:]), next(iter(self), "none at all"))
             raise CheckpointError(f"{self.folder}: the tensor {name} is missing (there is {near})")
         try:
-            return self._read[name]()
+            tensor = self._read[name]()
+            if tensor.layout != torch.strided or tensor.is_meta:
+                raise ValueError("it is not stored entry by entry")
+            return tensor
         except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"{self.folder}: {name} cannot be read: {_first_line(error)}") from None
 
@@ -62,7 +65,7 @@ class ShardByShard(Tensors):
     def __init__(self, folder, source):
         self.folder, self._shard = source.name, source.shard
         index = next(Path(folder) / index for _, index in FORMATS if (Path(folder) / index).is_file())
-        self._places, self._present, self._turn = _bare(shard_of(index), index), (None, {}), threading.Lock()
+        self._places, self._present, self._turn = encodings.unwrapped(shard_of(index)), (None, {}), threading.Lock()
         self._read = {name: lambda name=name: self._from_shard(name) for name in self._places}
 
     def place(self, name):
@@ -84,14 +87,7 @@ class ShardByShard(Tensors):
 
 
 def _open(path):
-    return _bare(_open_safetensors(path) if path.suffix == ".safetensors" else _open_bin(path), path)
-
-
-def _bare(named, path):
-    try:
-        return encodings.unwrapped(named)
-    except ValueError as error:
-        raise CheckpointError(f"{path} {error}") from None
+    return encodings.unwrapped(_open_safetensors(path) if path.suffix == ".safetensors" else _open_bin(path))
 
 
 def _open_safetensors(path):

@@ -72,12 +72,9 @@ def unread(config, names):
 
 
 def unwrapped(named):
-    """`named` by names without what torch.compile and the wrappers for parallel training add to them."""
-    bare = {WRAPPED.sub("", name): value for name, value in named.items()}
-    if len(bare) < len(named):
-        both = next(name for name in named if name != WRAPPED.sub("", name) in named)
-        raise ValueError(f"holds both {both} and {WRAPPED.sub('', both)}: which is meant is not known")
-    return bare
+    """`named` by names without what torch.compile and the wrappers for parallel training add, where these are free."""
+    bare = {name if (inner := WRAPPED.sub("", name)) in named else inner: value for name, value in named.items()}
+    return bare if len(bare) == len(named) else named
 
 
 def unclaimed(names, prefix, stem, layers, modules):
@@ -114,8 +111,6 @@ def decoded(name, tensors, config, transposed=False):
     there = {what: [stem + end for end in ends if stem + end in tensors] for what, ends in BESIDE.items()}
     found = {what: tensors[names[0]] for what, names in there.items() if names and stem != name}
     kind = str(stored.dtype).removeprefix("torch.")
-    if stored.layout != torch.strided or stored.is_meta:
-        raise ValueError("is not stored entry by entry")
     if stored.dtype in PLAIN and not found:
         return stored
     said = declared(config)
