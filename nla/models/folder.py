@@ -11,7 +11,7 @@ from nla.models.errors import CheckpointError, NotThere, _first_line
 
 FORMATS = (  # (single file, index of shards), in order of preference
     ("model.safetensors", "model.safetensors.index.json"),
-    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    *((name, f"{name}.index.json") for name in ("pytorch_model.bin", "pytorch_model.pt", "model.pt")),
 )
 ADAPTER = "adapter_config.json"
 
@@ -67,7 +67,7 @@ def require_fetched(path):
 
 def is_checkpoint(folder):
     """Whether weights are there, or what stands for some: an index, a shard, an adapter."""
-    known = rf"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin)(\.index\.json)?|{ADAPTER}"
+    known = rf"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin|pt)(\.index\.json)?|{ADAPTER}"
     return any(re.fullmatch(known, path.name) for path in Path(folder).iterdir())
 
 

@@ -88,7 +88,7 @@ def unclaimed(names, prefix, stem, layers, modules):
         elif not (module in modules and HELD.search(name)) and not OTHERS.search(name):
             others[re.sub(r"(?<![^.])\d+(?=\.)", "*", name)] += 1
     count, shown = others.total(), ", ".join(sorted(others)[:4]) + "…" * (len(others) > 4)
-    many = f"{count} tensors of {len(others)} names are" if count > 1 else "1 tensor is"
+    many = f"{count} tensors of {len(others)} name{'s' * (len(others) > 1)} are" if count > 1 else "1 tensor is"
     lines = [f"{many} not measured: {shown}"] if others else []
     if beyond:
         ends = " to ".join(map(str, sorted({min(beyond), max(beyond)})))

@@ -64,9 +64,8 @@ def scan(
         none = f"no checkpoint of {model} could be measured: {next(iter(failed.values()))}"
         raise next(errors, CheckpointError(none))
     found = _whole(plan, tables, failed)
-    if progress and plan.counts["done"]:
-        for line in found.attrs["summary"]["notes"]:
-            print(f"{model}: {line}", file=sys.stderr)
+    for line in found.attrs["summary"]["notes"] if progress and plan.counts["done"] else ():
+        print(f"{model}: {line}", file=sys.stderr)
     return found
 
 

@@ -148,6 +148,8 @@ def test_a_state_dict_among_other_things(folder, keys, wrapper):
     torch.save(held, folder / "pytorch_model.bin")
     with Tensors(folder) as tensors:
         assert set(tensors) == set(state) and all(torch.equal(tensors[name], state[name]) for name in state)
+    (folder / "pytorch_model.bin").rename(folder / f"{'pytorch_' * (wrapper == 'DDP')}model.pt")
+    assert nla.scan(str(folder), nla.norms, progress=False).frobenius.gt(0).all()
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "bin"])
