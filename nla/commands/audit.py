@@ -6,9 +6,11 @@ from dataclasses import replace
 import pandas as pd
 
 from nla import models
+from nla.matrices.layout import Layout
+from nla.matrices.tensors import ShardByShard, Tensors
 from nla.models import CheckpointError, hub_listing, published, sources
 from nla.models.errors import Unavailable
-from nla.models.folder import FORMATS
+from nla.models.folder import FORMATS, read_config
 from nla.scanning import store
 
 BIN = FORMATS[1:]
@@ -34,7 +36,8 @@ def audit(model):
         ``missing``, no weights, or no such revision where one was published. ``of``: which other one. ``bin``: the
         same for the .bin files, where safetensors are there and are what is read. ``bytes`` of the weights. Where a
         stage counts its steps anew also ``shifted_by``, by how much. ``attrs["not_followed"]`` names in one line the
-        revisions that look like steps and are no part of the ladder.
+        revisions that look like steps and are no part of the ladder; ``attrs["notes"]``, lines, what of the files no
+        matrix is read from, where their names are known unfetched.
     """
     ladder, not_followed = models.ladder.followed(model)
     if not_followed:
@@ -55,8 +58,10 @@ def audit(model):
     table = pd.DataFrame(rows, columns=["step", "revision", "stage", "status", "of", "bin", "bytes"])
     if any(c.shift for c in ladder):
         table.insert(1, "shifted_by", table.revision.map({c.revision: c.shift for c in ladder}))
+    table = table.sort_values("step", kind="stable", ignore_index=True)
     table.attrs["not_followed"] = not_followed
-    return table.sort_values("step", kind="stable", ignore_index=True)
+    table.attrs["notes"] = _unmeasured([c for c in ladder if found[c][0] != "missing"])
+    return table
 
 
 def _absent(ladder):
@@ -88,6 +93,21 @@ def _entries(model, ladder):
             continue
         known[c] = next((n["entries"] for n in notes if "entries" in n), None)
     return known
+
+
+def _unmeasured(there):
+    """Lines on what of these checkpoints is not measured; of those on the Hub the last alone, if it has an index."""
+    remote = [c for c in there[-1:] if c.source.remote and {f.name for f in c.source.files()} & {i for _, i in FORMATS}]
+    lines = {}
+    for c in [c for c in there if not c.source.remote] + remote:
+        try:
+            with c.source.held(".json") as folder:
+                tensors = ShardByShard(folder, c.source) if c.source.remote else Tensors(folder, c.source.name)
+                with tensors:
+                    lines |= dict.fromkeys(Layout(read_config(folder), tensors).unmeasured)
+        except CheckpointError as error:
+            lines[str(error)] = None
+    return list(lines)
 
 
 def _classify(ladder, main, formats, entries):

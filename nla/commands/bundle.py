@@ -88,7 +88,7 @@ def _describe(folder, model, ladder, tables):
         if found.notes["config"] not in configs:
             configs.append(found.notes["config"])
         own = {"revision": checkpoint.revision, "step": checkpoint.step, "stage": checkpoint.stage}
-        told = {name: found.notes[name] for name in ("identity", "content", "heads", "layers")}
+        told = {name: found.notes[name] for name in ("identity", "content", "heads", "layers", "unmeasured")}
         checkpoints.append(own | told | {"config": configs.index(found.notes["config"])})
         for kind, layer in found.notes["index"]:
             matrix = dict(found.matrices[kind, layer])

@@ -37,7 +37,7 @@ def audit(options):
     warnings.filterwarnings("ignore", "not followed in ")  # said below
     table = audit(options.model)
     counts = ", ".join(f"{count} {status}" for status, count in table.status.value_counts().items())
-    print(f"{options.model}: {len(table)} revisions, {counts}")
+    print(f"{options.model}: {len(table)} revisions, {counts}", *table.attrs["notes"], sep="\n")
     odd = table[table.status != "ok"]
     if len(odd):
         print(odd.drop(columns="stage").fillna("").to_string(index=False))
@@ -55,7 +55,7 @@ def scan(options):
     ladder, declared = models.choose(models.checkpoints(options.model), options.steps), studies.declared("RUNS")
     how = {"scheduler": options.scheduler or options.workers, "visit": lambda c: runs.visit(c, ladder, declared)}
     summary = scan(options.model, every(), options.steps, **how).attrs["summary"]
-    print(", ".join(f"{len(v) if isinstance(v, dict) else v} {k}" for k, v in summary.items()))
+    print(", ".join(f"{v if isinstance(v, int) else len(v)} {k}" for k, v in summary.items()))
     targets.scanned(options.model, options.steps, whole=not summary["failed"])
     return 3 if summary["failed"] else 0
 

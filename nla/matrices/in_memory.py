@@ -34,6 +34,8 @@ class _Held:
 class _InMemory(Layout):
     """The matrices of a running model by kind and layer, as `Weights` has those of a file."""
 
+    _second_head = ""  # what is tied is one parameter
+
     def matrix(self, kind, layer):
         """One `Matrix`, of the parameters as they are now."""
         return Matrix(kind, layer, 0, self.weight(kind, layer), self.heads.get(kind))

@@ -92,7 +92,7 @@ def _bundled(checkpoint):
         facts = {name: row[name] for name in ("finite", "rms", "entries")} | {"shape": (row["rows"], row["cols"])}
         curves = {c: np.asarray(row[c], np.float64) for c in CURVES if row[c] is not None}
         matrices[row["kind"], row["layer"]] = facts | curves
-    told = {name: entry[name] for name in ("identity", "content", "heads", "layers")}
+    told = {name: entry[name] for name in ("identity", "content", "heads", "layers", "unmeasured")}
     return Kept(told | {"config": said["configs"][entry["config"]], "index": list(matrices)}, matrices)
 
 

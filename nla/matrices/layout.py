@@ -7,6 +7,7 @@ import torch
 
 from nla.matrices.families import EMBEDDINGS, FAMILIES, KINDS, READS, SHAPES, Before, Part, split_heads
 from nla.models.errors import CheckpointError
+from nla.numerics import encodings
 
 Norm = namedtuple("Norm", "gain bias centred")  # float32 (d_model,) each; centred: the mean is removed
 
@@ -51,7 +52,7 @@ class Layout:
         for name in names:
             value = getattr(self.config, name, None)
             if value is not None:
-                if type(value) is not int or value < 1:
+                if type(value) is not int or not 0 < value < 2**63:
                     raise self._error(f"config.json gives {name} as {value!r}, not as a positive integer")
                 return value
         if not default:
@@ -64,13 +65,36 @@ class Layout:
         held = sum(1 for _ in self.tensors)
         if self.layers > held:
             raise self._error(f"config.json gives {self.layers} layers where the files hold {held} tensors")
+        self._require_known()
         inner = [k for k in KINDS if k in self.family.parts and k not in EMBEDDINGS]
-        tied = getattr(self.config, "tie_word_embeddings", None)
-        untied = not (self.family.tied if tied is None else tied)
-        headed = any("LM" in str(name) for name in getattr(self.config, "architectures", None) or ())
-        own = untied and (headed or self.tensor_name("embed_out", -1) in self.tensors)  # missing from an LM: an error
+        said, headed = (getattr(self.config, name, None) for name in ("tie_word_embeddings", "architectures"))
+        if self.family.tied if said is None else said:
+            own = said and self._second_head
+        else:  # missing from an LM: an error
+            own = "LM" in str(headed) or self.tensor_name("embed_out", -1) in self.tensors
         outer = ["embed_in", "embed_out"] if own else ["embed_in"]
         return [(k, layer) for layer in range(self.layers) for k in inner] + [(k, -1) for k in outer]
+
+    @cached_property
+    def _second_head(self):
+        """The name of another matrix that the files hold where embed_in serves as embed_out; or nothing."""
+        names = [self.tensor_name(kind, -1) for kind in EMBEDDINGS if kind in self.family.parts]
+        there = len(names) == 2 and names[1] in self.tensors
+        return names[1] if there and not encodings.equal(*(self.tensors[n] for n in names)) else ""
+
+    def _require_known(self):
+        if unread := encodings.unread(self.config, self.tensors):
+            raise self._error(unread)
+
+    @cached_property
+    def unmeasured(self):
+        """[line]: which layers of the files config.json does not know, and which tensors belong to no matrix."""
+        self._require_known()
+        silent = self.family.tied and getattr(self.config, "tie_word_embeddings", None) is None
+        left = silent and not self.tensors.place(self.tensor_name("embed_in", -1)) and self._second_head
+        parts = [self._part(kind) for kind in self.family.parts if not (left and kind == "embed_out")]
+        modules, stem = {m for p in parts for m in (p.module, *p.also)}, self.family.layer.split("{")[0]
+        return encodings.unclaimed(self.tensors, self._prefix, stem, self.layers, modules)
 
     @cached_property
     def _prefix(self):
@@ -113,7 +137,7 @@ class Layout:
         rows = [self.sizes[SHAPES[k][0]] for k in kinds]
         shape = (None if None in rows else sum(rows), self.sizes[SHAPES[kind][1]])
         shape = shape[:1] if name.endswith(".bias") else shape
-        tensor = self._checked(name, shape[::-1] if part.transposed else shape)
+        tensor = self._checked(name, shape[::-1] if part.transposed else shape, part.transposed)
         tensor = tensor.T.contiguous() if part.transposed and tensor.ndim == 2 else tensor
         if len(kinds) == 1:
             return tensor
@@ -122,15 +146,16 @@ class Layout:
         pieces = tensor.chunk(len(rows)) if None in rows else tensor.split(rows)
         return pieces[kinds.index(kind)]
 
-    def _checked(self, name, shape):
+    def _checked(self, name, shape, transposed=False):
         tensor = self.tensors[name]
         found = tuple(tensor.shape)
         if len(found) != len(shape) or any(want not in (None, have) for want, have in zip(shape, found, strict=True)):
             wanted = " x ".join("any" if n is None else str(n) for n in shape)
             raise self._error(f"{name} is {' x '.join(map(str, found))} where config.json makes it {wanted}")
-        if not tensor.is_floating_point():
-            raise self._error(f"{name} holds {str(tensor.dtype).removeprefix('torch.')}, not floating-point numbers")
-        return tensor
+        try:
+            return encodings.decoded(name, self.tensors, self.config, transposed)
+        except ValueError as error:
+            raise self._error(f"{name} {error}") from None
 
     def norm(self, kind, layer):
         """The norm whose output the matrix of this kind reads, as `Norm`, or None."""
@@ -141,7 +166,9 @@ class Layout:
             layer = (layer if layer >= 0 else self.layers) - 1
             module = module.name if layer >= 0 else module.first
         projected = kind in EMBEDDINGS and self.sizes["embedding"] != self.sizes["hidden"]
-        if module is None or projected:
+        gone = getattr(self.config, "_remove_final_layer_norm", False) is True  # from some OPT, or said to be
+        last = layer < 0 and family.post_norms and module and self._name([module], layer, [".weight", ".bias"])
+        if module is None or projected or (last and (gone or last not in self.tensors)):
             return None
         width = self.sizes["hidden"]
         if not family.learned or not getattr(self.config, "layer_norm_elementwise_affine", True):

@@ -1,5 +1,6 @@
 """The tensors of a checkpoint's files, read by name: safetensors, or pickles that execute nothing."""
 
+import re
 import threading
 from pathlib import Path
 
@@ -7,7 +8,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from nla.models.errors import CheckpointError, _first_line
-from nla.models.folder import FORMATS, shard_of, weight_files
+from nla.models.folder import FORMATS, require_fetched, shard_of, weight_files
+from nla.numerics import encodings
+
+STATES = ("state_dict", "model_state_dict", "model", "module")  # under which of these a .bin may hold its tensors
 
 
 class Tensors:
@@ -35,9 +39,13 @@ class Tensors:
 
     def __getitem__(self, name):
         if name not in self._read:
-            raise CheckpointError(f"{self.folder}: the tensor {name} is missing")
+            near = next((n for n in self if n.split(".")[-2:] == name.split(".")[-2:]), next(iter(self), "none at all"))
+            raise CheckpointError(f"{self.folder}: the tensor {name} is missing (there is {near})")
         try:
-            return self._read[name]()
+            tensor = self._read[name]()
+            if tensor.layout != torch.strided or tensor.is_meta:
+                raise ValueError("it is not stored entry by entry")
+            return tensor
         except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
             raise CheckpointError(f"{self.folder}: {name} cannot be read: {_first_line(error)}") from None
 
@@ -57,7 +65,7 @@ class ShardByShard(Tensors):
     def __init__(self, folder, source):
         self.folder, self._shard = source.name, source.shard
         index = next(Path(folder) / index for _, index in FORMATS if (Path(folder) / index).is_file())
-        self._places, self._present, self._turn = shard_of(index), (None, {}), threading.Lock()
+        self._places, self._present, self._turn = encodings.unwrapped(shard_of(index)), (None, {}), threading.Lock()
         self._read = {name: lambda name=name: self._from_shard(name) for name in self._places}
 
     def place(self, name):
@@ -79,11 +87,12 @@ class ShardByShard(Tensors):
 
 
 def _open(path):
-    return _open_safetensors(path) if path.suffix == ".safetensors" else _open_bin(path)
+    return encodings.unwrapped(_open_safetensors(path) if path.suffix == ".safetensors" else _open_bin(path))
 
 
 def _open_safetensors(path):
     try:
+        require_fetched(path)
         handle = safe_open(path, framework="pt")
         return {name: lambda name=name: handle.get_tensor(name) for name in handle.keys()}
     except (SafetensorError, OSError, ValueError) as error:
@@ -93,6 +102,7 @@ def _open_safetensors(path):
 def _open_bin(path):
     options = {"map_location": "cpu", "weights_only": True}
     try:
+        require_fetched(path)
         try:
             state = torch.load(path, mmap=True, **options)
         except RuntimeError as error:
@@ -100,8 +110,14 @@ def _open_bin(path):
                 raise
             state = torch.load(path, **options)  # written before torch 1.6: cannot be mapped
     except Exception as error:  # a damaged pickle stops its reader in any way there is
-        raise CheckpointError(f"{path} is not a whole or safe .bin file: {_first_line(error)}") from None
+        asks, why = re.search(r"GLOBAL (\S+)", str(error)), _first_line(error)
+        why = "its pickle is damaged, or holds more than tensors" if "weights_only" in f"{error}" else why
+        why = f"it calls for {asks[1]}, which might run code; nothing was run" if asks else why
+        raise CheckpointError(f"{path} is not a whole or safe .bin file: {why}") from None
+    for _ in STATES:
+        named = state if isinstance(state, dict) else {}
+        state = next((named[k] for k in STATES if isinstance(named.get(k), dict)), state)
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not named tensors")
     named = {name: value for name, value in state.items() if isinstance(name, str) and torch.is_tensor(value)}
-    return {name: lambda tensor=tensor: tensor for name, tensor in named.items()}
+    return {name: lambda tensor=tensor: tensor.detach() for name, tensor in named.items()}

@@ -117,7 +117,8 @@ class Weights:
         if self.kept:
             return self.kept.notes
         layout = self.layout
-        return {"config": vars(layout.config), "layers": layout.layers, "heads": layout.heads, "index": layout.index}
+        facts = {name: getattr(layout, name) for name in ("layers", "heads", "index", "unmeasured")}
+        return facts | {"config": vars(layout.config)}
 
     def index(self, kinds=None, layers=None):
         """[(kind, layer)] of the matrices of this checkpoint, embeddings last; both arguments restrict it."""

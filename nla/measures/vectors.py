@@ -5,6 +5,7 @@ import zlib
 import numpy as np
 import torch
 
+from nla.models.errors import CheckpointError
 from nla.numerics import spectra
 
 
@@ -52,10 +53,13 @@ def vectors(matrix):
 def rotary_dimensions(matrix):
     """How many dimensions of each head of a query or key rotary embeddings turn, the first; None where not said."""
     config = matrix.config
-    given = dict(getattr(config, "rope_parameters", None) or {}).get("partial_rotary_factor")
+    rope = getattr(config, "rope_parameters", None) or {}
+    given = rope.get("partial_rotary_factor") if isinstance(rope, dict) else rope
     factor = getattr(config, "rotary_pct", getattr(config, "partial_rotary_factor", None)) if given is None else given
     if matrix.kind not in ("query", "key") or not factor:
         return None
+    if type(factor) not in (int, float) or not 0 < factor <= 1:
+        raise CheckpointError(f"config.json gives {str(factor)[:40]!r} as the part of each head that is rotated")
     return int(factor * (matrix.shape[0] // matrix.heads))
 
 

@@ -15,6 +15,9 @@ def unknown(what, name, choices):
 class CheckpointError(OSError):
     """This checkpoint cannot be used; the message is one line that says which and why."""
 
+    def __init__(self, message):
+        super().__init__(" ".join(str(message).splitlines()))
+
 
 class NotThere(CheckpointError):
     """This repository, revision or file does not exist, or the Hub says: not for us."""

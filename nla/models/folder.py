@@ -1,7 +1,9 @@
 """The files of a checkpoint in a folder: which hold its weights, its index of shards, its config.json, their hashes."""
 
 import hashlib
+import itertools
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,23 +11,64 @@ from nla.models.errors import CheckpointError, NotThere, _first_line
 
 FORMATS = (  # (single file, index of shards), in order of preference
     ("model.safetensors", "model.safetensors.index.json"),
-    ("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    *((name, f"{name}.index.json") for name in ("pytorch_model.bin", "pytorch_model.pt", "model.pt")),
 )
+ADAPTER = "adapter_config.json"
 
 
 def weight_files(folder, formats=FORMATS):
     """The files that hold the weights of the checkpoint in `folder`; safetensors are preferred to .bin."""
     folder = Path(folder)
+    there = {path.name for path in folder.iterdir() if path.is_file()} if folder.is_dir() else ()
     for single, index in formats:
-        if (folder / single).is_file():
+        if single in there:
             return [folder / single]
-        if (folder / index).is_file():
+        if index in there:
             shards = sorted(set(shard_of(folder / index).values()))
             for shard in shards:
-                if not (folder / shard).is_file():
+                if shard not in there:
                     raise CheckpointError(f"{folder}: shard {shard} is named by the index but is not there")
             return [folder / shard for shard in shards]
+        if shards := all_shards(folder, there, single):
+            return [folder / shard for shard in shards]
+    if ADAPTER in there:
+        raise is_adapter(folder, folder / ADAPTER)
     raise CheckpointError(f"{folder} holds no weights (looked for {', '.join(f for pair in formats for f in pair)})")
+
+
+def all_shards(place, names, single):
+    """The shards among `names`, sorted, that together are the file `single`; an error names those that are missing."""
+    stem, suffix = single.split(".")
+    found = {name: m for name in sorted(names) if (m := re.fullmatch(rf"{stem}-(\d+)-of-(\d+)\.{suffix}", name))}
+    total, there = max((int(m[2]) for m in found.values()), default=0), {int(m[1]) for m in found.values()}
+    if len(found) != total:
+        absent = itertools.islice(
+            (f"{stem}-{n:05}-of-{total:05}.{suffix}" for n in itertools.count(1) if n not in there), 3
+        )
+        absent = f", without {', '.join(absent)}" if len(found) < total else ""
+        raise NotThere(f"{place}: {len(found)} of {total} shards are there{absent}")
+    return list(found)
+
+
+def is_adapter(place, path):
+    """The error that says so, of the adapter whose adapter_config.json is at `path`."""
+    config = read_json(path)
+    base = config.get("base_model_name_or_path") if isinstance(config, dict) else None
+    todo = "merge it into that (merge_and_unload of peft), save, and measure the result"
+    return CheckpointError(f"{place} is an adapter of {base or 'a model it does not name'}, not a whole model: {todo}")
+
+
+def require_fetched(path):
+    """An error where Git LFS left a note in place of the file."""
+    with open(path, "rb") as file:
+        if file.read(23) == b"version https://git-lfs":
+            raise ValueError("it is a Git LFS pointer to a file that is not here: run git lfs pull")
+
+
+def is_checkpoint(folder):
+    """Whether weights are there, or what stands for some: an index, a shard, an adapter."""
+    known = rf"(model|pytorch_model)(-\d+-of-\d+)?\.(safetensors|bin|pt)(\.index\.json)?|{ADAPTER}"
+    return any(re.fullmatch(known, path.name) for path in Path(folder).iterdir())
 
 
 def shard_of(index):
@@ -43,6 +86,7 @@ def shard_of(index):
 def read_json(path):
     """What the JSON file `path` holds."""
     try:
+        require_fetched(path)
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} cannot be read: {_first_line(error)}") from None

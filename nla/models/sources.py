@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -126,12 +125,12 @@ class OnHub(_Source):
         for single, index in formats:
             if single in named:
                 return [named[single]]
+            if shards := folder.all_shards(self.name, named, single):
+                return [named[name] for name in (index, *shards) if name in named]
             if index in named:
-                stem, suffix = single.split(".")
-                shards = {f: m for f in files if (m := re.fullmatch(rf"{stem}-\d+-of-(\d+)\.{suffix}", f.name))}
-                if not shards or len(shards) < max(int(m[1]) for m in shards.values()):
-                    raise NotThere(f"{self.name}: not all the shards of {index} are there")
-                return [named[index], *shards]
+                raise NotThere(f"{self.name}: none of the shards of {index} are there")
+        if folder.ADAPTER in named:
+            raise folder.is_adapter(self.name, self.file(folder.ADAPTER))
         raise NotThere(f"{self.name} holds no weights (its files: {', '.join(sorted(named)[:8]) or 'none'})")
 
     def weight_files(self, formats=FORMATS):
@@ -148,8 +147,8 @@ class OnHub(_Source):
 
     def too_large(self):
         """Whether it is larger than the disk allowed, and in shards: an index and two. Then `shard` has each alone."""
-        room = cache.allowance()
-        return bool(room) and self.size() > room and len(self._weights()) > 2
+        room, weights = cache.allowance(), self._weights()
+        return bool(room) and self.size() > room and len(weights) > 2 and weights[0].name.endswith(".json")
 
     @contextmanager
     def held(self, ending=""):

@@ -160,8 +160,8 @@ class Plan:
         copies = {}
         for measure, table in (self._stored(twin, filter(pure, measures)) if twin else {}).items():
             others = self._others(checkpoint, {"initial"} & table.notes.get("compared_with", {}).keys())
-            entries = {"entries": table.notes["entries"]} if "entries" in table.notes else {}
-            copies[measure] = Table(table.rows.assign(**own), notes | entries | {"compared_with": others})
+            same = {what: table.notes[what] for what in ("entries", "unmeasured") if what in table.notes}
+            copies[measure] = Table(table.rows.assign(**own), notes | same | {"compared_with": others})
         return copies
 
 

@@ -1,6 +1,7 @@
 """Measures x matrices x checkpoints -> one tidy table; what is on disk is read, only the rest is computed."""
 
 import os
+import sys
 import warnings
 
 import pandas as pd
@@ -33,7 +34,8 @@ def scan(
     """One row per matrix and checkpoint, a DataFrame with `KEYS` and the columns of every measure.
 
     ``duplicate_of`` is the earlier revision with the same weights; where ``finite`` is False the matrix holds NaN or
-    Inf, and its measures are NaN. ``attrs["summary"]`` counts checkpoints done, reused, duplicates and failed (why).
+    Inf, and its measures are NaN. ``attrs["summary"]`` counts checkpoints done, reused, duplicates, failed (why);
+    its ``notes`` are lines on what of the files no matrix is read from.
 
     Parameters
     ----------
@@ -65,7 +67,10 @@ def scan(
         raise next(errors, CheckpointError(none))
     for revision, reason in failed.items():
         warnings.warn(f"{model} {revision} left out: {reason}", stacklevel=2)
-    return _whole(plan, tables, failed)
+    found = _whole(plan, tables, failed)
+    for line in found.attrs["summary"]["notes"] if progress and plan.counts["done"] else ():
+        print(f"{model}: {line}", file=sys.stderr)
+    return found
 
 
 def compare(models, measures, steps="all", **how):
@@ -165,5 +170,6 @@ def _whole(plan, tables, failed):
     if any(c.shift for c in done):
         shifts = table.revision.map({c.revision: c.shift for c in done})  # of stages that count their steps anew
         table.insert(table.columns.get_loc("step") + 1, "shifted_by", shifts)
-    table.attrs["summary"] = {**plan.counts, "duplicates": len(duplicates), "failed": failed}
+    notes = list(dict.fromkeys(line for some in done.values() for line in some.notes.get("unmeasured", ())))
+    table.attrs["summary"] = {**plan.counts, "duplicates": len(duplicates), "failed": failed, "notes": notes}
     return table

@@ -55,6 +55,7 @@ class Worker:
             found = rows.rows(weights, measures, self.selection, self.matrices, self.cores, alive, norms)
             described, known = weights.described(), weights.kept.matrices if weights.kept else {}
             self.compared_with = (self.compared_with or set()) | weights.compared_with
+        notes = notes | {"unmeasured": described["unmeasured"]}
         notes = notes | {"entries": rows.entries(found)} if not self.selection.suffix() else notes
         new = {row.place: row.kept for row in found if row.kept.keys() - known.get(row.place, {}).keys()}
         return Found([rows.table(found, m) for m in measures], notes, described, new, weights.compared_with)

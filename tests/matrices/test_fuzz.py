@@ -7,10 +7,11 @@ import warnings
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings, strategies as st
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import nla
 from nla.models import checkpoints
+from tests.helpers.families import CONFIGS, build
 from tests.helpers.files import rewrite
 from tests.helpers.ladders import tiny_neox
 
@@ -54,7 +55,7 @@ def edited(data, todo):
     return bytes(data)
 
 
-def read(folder):
+def read(folder, *measures):
     """Read all there is: the number of matrices, or the one line that says why not."""
     (checkpoint,) = checkpoints(str(folder))
     try:
@@ -64,6 +65,9 @@ def read(folder):
                 if matrix.finite:
                     assert matrix.histogram[1].sum() == matrix.weight.numel()
                 weights.norm(matrix.kind, matrix.layer), weights.bias(matrix.kind, matrix.layer)
+                for measure in measures:
+                    measure(matrix)
+            assert all("\n" not in line for line in weights.layout.unmeasured)
             return len(weights.index())
     except nla.CheckpointError as error:
         assert str(error) and "\n" not in str(error)
@@ -90,17 +94,50 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-KEYS = ["model_type", "num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size", "intermediate_size"]
+SIZES = ["num_hidden_layers", "num_attention_heads", "hidden_size", "vocab_size", "intermediate_size", "head_dim"]
+KEYS = ["model_type", *SIZES, "num_key_value_heads", "word_embed_proj_dim", "n_layer", "n_inner", "rotary_pct", "x"]
+KEYS += ["tie_word_embeddings", "architectures", "do_layer_norm_before", "layer_norm_elementwise_affine", "to_dict"]
+KEYS += ["_remove_final_layer_norm", "rope_parameters", "quantization_config", "compression_config"]
+encodings = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(
+        ("sparsity_config", "transform_config", "config_groups", "weight_block_size", "bits"), values
+    )
+    | {"quant_method": st.sampled_from(["fp8", "bitsandbytes", "compressed-tensors", "modelopt"]) | values}
+    | {"format": st.sampled_from(["dense", "int-quantized"]) | values, "load_in_8bit": st.just(True) | values},
+)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-@given(key=st.sampled_from(KEYS), value=values)
-def test_nonsense_in_config(models, tmp_path, key, value):
-    folder = tmp_path / "config"
-    shutil.copytree(models["safetensors"], folder, dirs_exist_ok=True)
+@pytest.fixture(scope="module")
+def families(tmp_path_factory):
+    """{family: folder of one checkpoint}; of the last, in fp8 with scales beside it."""
+    folders = {name: tmp_path_factory.mktemp("family") for name in ("llama", "opt", "gpt2", "bert", "fp8")}
+    for name, folder in folders.items():
+        family = name.replace("fp8", "llama")
+        build(family, **CONFIGS[family]).save_pretrained(folder)
+    state = load_file(folders["fp8"] / "model.safetensors")
+    names = [name for name in state if "proj" in name and state[name].ndim == 2]
+    state |= {name: state[name].to(torch.float8_e4m3fn) for name in names}
+    save_file(state | {f"{name}_scale_inv": torch.rand(3, 1) for name in names}, folders["fp8"] / "model.safetensors")
+    return folders
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(changes=st.dictionaries(st.sampled_from(KEYS), values | encodings | st.just("gone"), min_size=1, max_size=3))
+@pytest.mark.parametrize("family", ["llama", "opt", "gpt2", "bert", "fp8"])
+def test_nonsense_in_config(families, tmp_path, family, changes):
+    folder = shutil.copytree(families[family], tmp_path / "config", dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps({k: v for k, v in config.items() if v != "gone"}))
+    read(folder, nla.vectors)
+
+
+@pytest.mark.parametrize("said", [{"model_type": "a\nb"}, {"quantization_config": {"quant_method": "a\r\nb"}}])
+def test_one_line_whatever_is_quoted(families, tmp_path, said):
+    folder = shutil.copytree(families["llama"], tmp_path / "lines")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {key: value}))
-    read(folder)
+    (folder / "config.json").write_text(json.dumps(config | said))
+    assert "a b" in read(folder)
 
 
 @settings(max_examples=100, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
