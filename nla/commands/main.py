@@ -40,7 +40,7 @@ def scan(options):
 
     every = [getattr(measures, name) for name in measures.__all__]
     summary = scan(options.model, every, options.steps, scheduler=options.scheduler or options.workers).attrs["summary"]
-    print(", ".join(f"{len(v) if isinstance(v, dict) else v} {k}" for k, v in summary.items()))
+    print(", ".join(f"{v if isinstance(v, int) else len(v)} {k}" for k, v in summary.items()))
     targets.scanned(options.model, options.steps, whole=not summary["failed"])
     return 3 if summary["failed"] else 0
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from nla.models.errors import CheckpointError, Unavailable
+from nla.models.errors import CheckpointError
 from nla.numerics import pairs, spectra
 
 
@@ -105,17 +105,17 @@ class Matrix:
 
     @once
     def initial(self):
-        """The same matrix at the model's first checkpoint, or None outside a ladder."""
+        """The same matrix at the model's first checkpoint; None outside a ladder, and where that has none."""
         return self._weights and self._weights.matrix_at("initial", self.kind, self.layer)
 
     @once
     def previous(self):
-        """The same matrix at the checkpoint before this one; None at the first."""
+        """The same matrix at the checkpoint before this one; None at the first, and where that has none."""
         return self._weights and self._weights.matrix_at("previous", self.kind, self.layer)
 
     @once
     def final(self):
-        """The same matrix at the model's last checkpoint, or None outside a ladder."""
+        """The same matrix at the model's last checkpoint; None outside a ladder, and where that has none."""
         return self._weights and self._weights.matrix_at("final", self.kind, self.layer)
 
     def at(self, which, same_shape=False):
@@ -125,12 +125,12 @@ class Matrix:
         """
         try:
             other = getattr(self, which)
-        except Unavailable:  # not now, but perhaps the next time: what NaN in a table would hide
-            raise
-        except CheckpointError:  # the row of that checkpoint says so; this one must not be lost with it
+        except CheckpointError:  # that checkpoint says so itself, or the scan does; this one must not be lost with it
             return None
-        fits = other is not None and other.finite and (other.shape == self.shape or not same_shape)
-        return other if fits else None
+        if other is not None and same_shape and other.shape != self.shape and self._weights:
+            shape = "{} x {}".format(*other.shape)
+            self._weights.note(self.kind, self.layer, f"has another shape at the {which} checkpoint, {shape}")
+        return other if other is not None and other.finite and (other.shape == self.shape or not same_shape) else None
 
     def remember(self, compute):
         """compute(self), a small thing, kept while this checkpoint is open: in a scan the first and last always are."""
@@ -162,8 +162,10 @@ class Matrix:
         """The checkpoint's config.json as an object, or None outside a checkpoint."""
         return self._weights and self._weights.config
 
-    def sibling(self, kind):
-        """The matrix of another `kind` in the same layer and checkpoint."""
+    def sibling(self, kind, needed=True):
+        """The matrix of another `kind` in the same layer and checkpoint; None if there is none and none is `needed`."""
         if self._weights is None:
             raise ValueError(f"a {self.kind} made from a bare tensor has no sibling {kind}")
+        if not needed and (kind, self.layer) not in self._weights.index():
+            return None
         return self._weights.matrix(kind, self.layer)

@@ -23,11 +23,11 @@ def head_products(matrix):
         ``_mismatched``: the mean when each head gets the key or value of the next; the difference to the mean is what
         the two factors of a head have learnt together (nothing differs if they share one key-value head). The curves
         ``head_stable_ranks`` and ``head_effective_ranks`` (heads,), and ``head_singular_values``, float32
-        (heads * d_head,), descending within each head. Empty where the other factor holds NaN or Inf.
+        (heads * d_head,), descending within each head. Empty where the other factor is missing or not finite.
     """
     left = matrix.per_head  # (heads, d_head, d_model)
-    other = matrix.sibling("key" if matrix.kind == "query" else "value")
-    if not other.finite:
+    other = matrix.sibling("key" if matrix.kind == "query" else "value", needed=False)
+    if other is None or not other.finite:
         return {}
     right = other.values.reshape(-1, *left.shape[1:])  # (key-value heads, d_head, d_model)
     s = product_singular_values(left, right)

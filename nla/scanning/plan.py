@@ -1,5 +1,6 @@
 """The work of one scan: for each checkpoint what is on disk, what can be copied from a twin, what must be measured."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from nla.models import ladder, paths, sources
@@ -30,7 +31,8 @@ class Plan:
     selection: rows.Selection
     refresh: bool
     keys: dict  # {measure: the name of its folder}
-    twins: dict = field(default_factory=dict)  # {content: the first checkpoint known to have it, and tables}
+    twins: dict = field(default_factory=dict)  # {content and description: the first checkpoint that has it, and tables}
+    there: dict = field(default_factory=dict)  # {revision missed by an earlier run: whether it can be had now}
     counts: dict = field(default_factory=lambda: {"done": 0, "reused": 0})
 
     @classmethod
@@ -72,7 +74,7 @@ class Plan:
         """Those of `left` that need not even be opened: known twins, of which nothing depends on the step."""
         seen, copies = set(self.twins), set()
         for c in left:
-            content = c.source.remote and c.source.content()
+            content = c.source.remote and (c.source.content(), c.source.described())
             if content in seen and all(pure(m) for m in self.measures[c]):
                 copies.add(c)
             seen.add(content or c)
@@ -120,8 +122,9 @@ class Plan:
     def _joined(self, checkpoint, tables):
         measures = self.measures[checkpoint]
         notes = tables[measures[0]].notes
-        self.twins.setdefault(notes["content"], checkpoint)
-        return Table(rows.join([tables[m].rows for m in measures], measures), notes)
+        self.twins.setdefault((notes["content"], notes["described"]), checkpoint)
+        said = {w: dict.fromkeys(tuple(n) for m in measures for n in tables[m].notes[w]) for w in ("notes", "missed")}
+        return Table(rows.join([tables[m].rows for m in measures], measures), notes | said)
 
     def _stored(self, checkpoint, measures):
         """{measure: Table} of those on disk that still hold."""
@@ -131,23 +134,36 @@ class Plan:
                 path = self._path(checkpoint, measure, suffix)
                 table = store.read(path, checkpoint.source.identity()) if path.is_file() else None
                 others = table and table.notes.get("compared_with", {})
-                if table and others == self._others(checkpoint, others):
+                if table and others == self._others(checkpoint, others) and not self._again(table.notes):
                     found[measure] = Table(self.selection.of_table(table.rows), table.notes)
                     break
         return found
 
+    def _again(self, notes):
+        """Whether one of those that could not be compared with can be had now; each is asked for once."""
+        for revision, _ in notes.get("missed", ()):
+            if revision not in self.there:
+                self.there[revision] = any(c.source.can_be_had() for c in self.ladder if c.revision == revision)
+        return any(self.there[revision] for revision, _ in notes.get("missed", ()))
+
     def _others(self, checkpoint, which):
-        """{which: identity} of the initial, previous or final checkpoint, seen from this one."""
-        nearest = {w: next(ladder.neighbours(self.ladder, checkpoint, w), None) for w in which}
-        return {w: c and c.source.identity() for w, c in nearest.items()}
+        """{which: identity} of the initial, previous ... checkpoint, seen from this one; None where it is not known."""
+        found = dict.fromkeys(which)
+        for path in which:
+            nearest = checkpoint
+            for step in path.split("."):
+                nearest = nearest and next(ladder.neighbours(self.ladder, nearest, step), None)
+            with suppress(CheckpointError):
+                found[path] = nearest and nearest.source.identity()
+        return found
 
     def _copied(self, checkpoint, notes, measures):
         """{measure: Table} from another checkpoint with the same bytes, for pure measures."""
-        twin = self.twins.get(notes["content"])
+        twin = self.twins.get((notes["content"], notes["described"]))
         own = {"revision": checkpoint.revision, "step": checkpoint.step, "stage": checkpoint.stage}
         copies = {}
         for measure, table in (self._stored(twin, filter(pure, measures)) if twin else {}).items():
             others = self._others(checkpoint, {"initial"} & table.notes.get("compared_with", {}).keys())
-            entries = {"entries": table.notes["entries"]} if "entries" in table.notes else {}
-            copies[measure] = Table(table.rows.assign(**own), notes | entries | {"compared_with": others})
+            more = {name: table.notes[name] for name in ("entries", "notes", "missed") if name in table.notes}
+            copies[measure] = Table(table.rows.assign(**own), notes | more | {"compared_with": others})
         return copies

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 
 from nla.matrices.families import KINDS
-from nla.models.errors import CheckpointError
+from nla.models.errors import CheckpointError, Missed
 from nla.numerics.threads import one_thread_each
 from nla.scanning import fingerprint
 
@@ -73,6 +73,8 @@ def _row(weights, kind, layer, measures):
         if kind in getattr(measure, "kinds", (kind,)):
             try:
                 found[measure] = _flat(measure(matrix), measure) if matrix.finite else {}
+            except Missed:
+                found[measure] = {}
             except CheckpointError:
                 raise
             except Exception as error:

@@ -1,6 +1,7 @@
 """Measures x matrices x checkpoints -> one tidy table; what is on disk is read, only the rest is computed."""
 
 import os
+import sys
 import warnings
 
 import pandas as pd
@@ -32,7 +33,9 @@ def scan(
     """One row per matrix and checkpoint, a DataFrame with `KEYS` and the columns of every measure.
 
     ``duplicate_of`` is the earlier revision with the same weights; where ``finite`` is False the matrix holds NaN or
-    Inf, and its measures are NaN. ``attrs["summary"]`` counts checkpoints done, reused, duplicates and failed (why).
+    Inf, and its measures are NaN. ``attrs["summary"]`` counts checkpoints done, reused, duplicates and failed (why),
+    and its ``notes`` are lines that say what could not be compared; a checkpoint that cannot be had this time leaves
+    NaN in what compares with it, until a later scan can have it.
 
     Parameters
     ----------
@@ -56,12 +59,18 @@ def scan(
     tables, failed = plan.stored()
     errors = _measure(plan, tables, failed, device, workers, scheduler, progress)
     cache.evict(plan.ladder, keep=(plan.ladder[0], plan.ladder[-1]))
+    for revision, why in (missed for table in tables.values() for missed in table.notes["missed"]):
+        failed.setdefault(revision, why)
     for revision, reason in failed.items():
         warnings.warn(f"{model} {revision} left out: {reason}", stacklevel=2)
     if not tables:
         none = f"no checkpoint of {model} could be measured: {next(iter(failed.values()))}"
         raise next(errors, CheckpointError(none))
-    return _whole(plan, tables, failed)
+    found = _whole(plan, tables, failed)
+    if progress and plan.counts["done"]:
+        for line in found.attrs["summary"]["notes"]:
+            print(f"{model} {line}", file=sys.stderr)
+    return found
 
 
 def _measure(plan, tables, failed, device, workers, scheduler, progress):
@@ -148,5 +157,26 @@ def _whole(plan, tables, failed):
     columns = dict.fromkeys([*KEYS, *(column for part in parts for column in part)])
     table = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
     table = table.reindex(columns=list(columns))  # also what is NaN everywhere
-    table.attrs["summary"] = {**plan.counts, "duplicates": len(duplicates), "failed": failed}
+    counts = {**plan.counts, "duplicates": len(duplicates)}
+    table.attrs["summary"] = {**counts, "failed": failed, "notes": list(_said(done))}
     return table
+
+
+def _said(tables):
+    """One line for each reason why something is not compared: in which checkpoints, and what of them."""
+    found = {}
+    for checkpoint, table in tables.items():
+        reasons = {why: [] for _, why in table.notes["notes"]}
+        for what, why in table.notes["notes"]:
+            reasons[why].append(what)
+        for revision, _ in table.notes["missed"]:
+            reasons["is NaN until that can be had"] = [f"what compares with {revision}"]
+        for why, whats in reasons.items():
+            found.setdefault((why, *whats), []).append(checkpoint.revision)
+    for (why, *whats), revisions in found.items():
+        verb = why.replace("has ", "have ", 1) if len(whats) > 1 else why
+        yield f"{_some(revisions)}: {_some(whats)} {verb}"
+
+
+def _some(names):
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -19,13 +19,14 @@ class Found:
     """What measures found in one checkpoint."""
 
     tables: list  # a DataFrame for each of them
-    notes: dict  # `told`, and the hash of all entries
-    compared_with: set  # which other checkpoints they looked at: initial, previous, final
+    notes: dict  # `told`, the hash of all entries, and what could not be compared
+    compared_with: set  # which other checkpoints they looked at: initial, previous, previous.previous, final ...
 
 
 def told(checkpoint):
-    """What says which weights these are; of a folder's, the files are read for that."""
-    return {"identity": checkpoint.source.identity(), "content": checkpoint.source.content()}
+    """What says which weights these are, and how they are read; of a folder's, the files are read for that."""
+    source = checkpoint.source
+    return {"identity": source.identity(), "content": source.content(), "described": source.described()}
 
 
 class Worker:
@@ -51,9 +52,11 @@ class Worker:
             self.stream.fetch_ahead(after)
             kinds, layers = self.selection.kinds, self.selection.layers
             found, entries = rows.rows(weights, measures, kinds, layers, self.matrices, self.cores, alive)
-        self.compared_with = (self.compared_with or set()) | weights.compared_with
+        looked = weights.looked_at()
+        self.compared_with = (self.compared_with or set()) | weights.compared_with.keys()
         notes = notes if kinds or layers else notes | {"entries": entries}
-        return Found([rows.table(found, m) for m in measures], notes, weights.compared_with)
+        said = {"notes": sorted(weights.notes), "missed": [why for why in looked.values() if why]}
+        return Found([rows.table(found, m) for m in measures], notes | said, set(looked))
 
     def _open(self, checkpoint):
         try:

@@ -211,7 +211,7 @@ def test_drift_counts_from_the_first_checkpoint_that_can_be_read(ladder):
     assert np.allclose(table[table.step == 1].distance, 0) and (table[table.step == 20].distance > 0).all()
 
 
-def test_what_cannot_be_fetched_this_time_is_an_error_not_nan(ladder, monkeypatch):
+def test_what_cannot_be_fetched_this_time_is_nan_and_an_error_to_who_asks_for_it(ladder, monkeypatch):
     with nla.load(str(ladder), 100) as weights:
         matrix = weights.matrix("key", 0)
 
@@ -219,8 +219,10 @@ def test_what_cannot_be_fetched_this_time_is_an_error_not_nan(ladder, monkeypatc
             raise Unavailable("not now")
 
         monkeypatch.setattr(weights, "neighbour", refuse)
+        found = nla.drift(matrix)
+        assert np.isnan([found[name] for name in ("distance", "update_norm", "update_steps")]).all()
         with pytest.raises(Unavailable, match="not now"):
-            nla.drift(matrix)
+            assert matrix.initial is None
 
 
 def test_matrix_of_another_shape_is_not_compared():

@@ -105,7 +105,7 @@ def test_a_misspelt_name(hub, model, message):
 def test_the_table_is_that_of_the_same_files_in_a_folder(acme, same, tmp_path):
     table = nla.scan("acme/tiny", moving)
     same(table)
-    assert table.attrs["summary"] == {"done": 4, "reused": 0, "duplicates": 1, "failed": {}}
+    assert table.attrs["summary"] == {"done": 4, "reused": 0, "duplicates": 1, "failed": {}, "notes": []}
     whole(acme, tmp_path)
 
 

@@ -96,7 +96,7 @@ def test_the_same_numbers_as_without_a_cluster(ladder, scheduler, tmp_path, monk
     there = nla.scan(str(ladder), measures, scheduler=scheduler)
     monkeypatch.setenv("NLA_BUILD", str(tmp_path / "other"))
     here = nla.scan(str(ladder), measures, workers=1)
-    summary = {"done": 4, "reused": 0, "duplicates": 1, "failed": {}}
+    summary = {"done": 4, "reused": 0, "duplicates": 1, "failed": {}, "notes": []}
     assert there.attrs.pop("summary") == here.attrs.pop("summary") == summary
     pd.testing.assert_frame_equal(there, here, rtol=1e-10, atol=1e-12)
 
@@ -104,9 +104,9 @@ def test_the_same_numbers_as_without_a_cluster(ladder, scheduler, tmp_path, monk
 def test_a_run_moves_from_laptop_to_cluster_and_back(ladder, scheduler, same):
     assert nla.scan(str(ladder), moving, steps=[0, 20]).attrs["summary"]["done"] == 2
     there = nla.scan(str(ladder), moving, steps=[0, 20, 100], scheduler=scheduler)
-    assert there.attrs["summary"] == {"done": 1, "reused": 2, "duplicates": 0, "failed": {}}
+    assert there.attrs["summary"] == {"done": 1, "reused": 2, "duplicates": 0, "failed": {}, "notes": []}
     back = nla.scan(str(ladder), moving)
-    assert back.attrs["summary"] == {"done": 1, "reused": 3, "duplicates": 1, "failed": {}}
+    assert back.attrs["summary"] == {"done": 1, "reused": 3, "duplicates": 1, "failed": {}, "notes": []}
     same(back)
 
 
@@ -126,7 +126,7 @@ def test_a_killed_worker_loses_nothing(ladder, scheduler, log):
     seen = [line.split() for line in log.read_text().splitlines()]
     assert str(killed[0]) in {process for process, _ in seen} and len({process for process, _ in seen}) > 1
     assert 56 < len(seen) < 2 * 56  # what was in hand was measured again, and not everything
-    assert table.attrs["summary"] == {"done": 4, "reused": 0, "duplicates": 1, "failed": {}}
+    assert table.attrs["summary"] == {"done": 4, "reused": 0, "duplicates": 1, "failed": {}, "notes": []}
     with nla.load(str(ladder), step=20) as weights:
         expected = [m.singular_values[0] for m in weights.matrices()]
     assert table[table.step == 20].top.tolist() == pytest.approx(expected, rel=1e-12)

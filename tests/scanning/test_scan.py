@@ -56,7 +56,7 @@ def test_copies_are_marked(ladder):
     table = nla.scan(str(ladder), counting)
     marks = table.groupby("step").duplicate_of.first()
     assert marks[1] == "step0" and marks.drop(1).isna().all()
-    assert table.attrs["summary"] == {"done": 4, "reused": 0, "duplicates": 1, "failed": {}}
+    assert table.attrs["summary"] == {"done": 4, "reused": 0, "duplicates": 1, "failed": {}, "notes": []}
 
 
 def test_copies_are_computed_once_if_the_measure_allows(ladder):
