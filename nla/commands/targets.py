@@ -14,6 +14,7 @@ from pathlib import Path
 
 paths = runpy.run_path(str(Path(__file__).parents[1] / "models" / "paths.py"))
 FILES = ("step*/*", "*.json", "*.safetensors", "*.bin")
+ABOVE = ("config.json", "tokenizer.json")  # which a checkpoint may have in the folder above it
 
 
 def absolute(model):
@@ -29,15 +30,15 @@ def absolute(model):
 
 
 def changed(model, stamp):
-    """Whether a file of MODEL's folders is newer than the file `stamp`."""
+    """Whether a file of MODEL's folders, or what those above say of it, came after the file `stamp`."""
     if not stamp.is_file():
         return False
-    newest = stamp.stat().st_mtime_ns
     for link in absolute(model).split(">"):
-        demo = link in ("demo", "demo-chain")
-        for pattern in ("*/*",) if demo else FILES:
-            found = (paths["DEMO"] if demo else Path(link)).glob(pattern)
-            if any(path.stat().st_mtime_ns > newest for path in found if path.exists()):
+        demo, folder = link in ("demo", "demo-chain"), Path(re.sub(r"^\w+=(?=/)", "", link))
+        folder = paths["DEMO"] if demo else folder
+        found = [path for pattern in FILES + ("*/*",) * demo for path in folder.glob(pattern)]
+        for path in found + [folder.parent / name for name in ABOVE]:
+            if path.exists() and max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) > stamp.stat().st_mtime_ns:
                 return True
     return False
 
