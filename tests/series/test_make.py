@@ -99,7 +99,7 @@ def test_address_is_written_everywhere(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "model, file",
+    "given, file",
     [
         ("{}/step20", "config.json"),  # in the folder above the checkpoint
         ("{}/step20", "tokenizer.json"),
@@ -107,9 +107,9 @@ def test_address_is_written_everywhere(tmp_path):
         ("{}", "step1/config.json"),
     ],
 )
-def test_what_a_folder_above_says_makes_it_scan_again(ladder, tmp_path, model, file):
+def test_what_a_folder_above_says_makes_it_scan_again(ladder, tmp_path, given, file):
     """Also where a file of long ago was moved there."""
-    model, stamp = model.format(ladder, ladder), tmp_path / "stamp"
+    model, stamp = given.format(ladder, ladder), tmp_path / "stamp"
     path = shutil.copy(ladder / "step0" / "config.json", tmp_path / "old")
     os.utime(path, (1, 1))
     stamp.touch()
