@@ -82,7 +82,7 @@ def _is_of(record, checkpoints):
 
 
 def _text(checkpoints):
-    """Hash of all else that losses depend on: how weights and text are read, config.json and tokenizer, and the text."""
+    """Hash of what else losses depend on: config.json, by which weights are read, tokenizer, and the text."""
     found = [texts.texts(), texts.held_out(), [c.source.described() for c in checkpoints]]
     for checkpoint in checkpoints:
         with suppress(NotThere):

@@ -357,3 +357,36 @@ def test_not_a_number(hub, ladder, same, value):
     path.write_bytes(good)
     hub.add("acme/tiny", branches(ladder))
     same(nla.scan("acme/tiny", moving))
+
+
+@pytest.mark.parametrize(
+    "troubles",
+    [
+        ["status", "drop", "status", "drop", "wrong"],
+        ["wrong", "short", "status", "wrong", "stall", "short"],
+        ["drop", "short", "wrong", "drop", "status", "wrong", "status"],
+    ],
+)
+def test_trouble_of_several_kinds_on_one_file(acme, same, tmp_path, troubles):
+    """The client itself tries again after some; each kind has its own count."""
+    commit = nla.checkpoints("acme/tiny")[2].commit
+    for kind in troubles:
+        where = "HEAD .*{}/model" if kind == "status" else "GET /lfs/.*{}"
+        acme.fault(kind, where.format(commit), code=503, after=100)
+    same(nla.scan("acme/tiny", moving))
+    assert all(fault["hits"] for fault in acme.faults)
+    whole(acme, tmp_path)
+
+
+def test_trouble_of_all_kinds_together_ends(monkeypatch):
+    monkeypatch.setattr(retries, "time", type("Clock", (), {"sleep": staticmethod(lambda seconds: None)}))
+    contact, calls = retries.Contact(), []
+    contact.made = True
+
+    def call():
+        calls.append(1)
+        raise [OSError, TimeoutError, ConnectionError, RuntimeError][len(calls) % 4]("no")
+
+    with pytest.raises(Unavailable, match="it cannot be had"):
+        contact.patiently("it", call)
+    assert len(calls) == retries.MOST + 1

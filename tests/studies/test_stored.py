@@ -92,7 +92,7 @@ def test_several_tables_and_what_is_not_finite(studies, original_ladder, monkeyp
 
 @pytest.mark.parametrize("changed", ["config.json", "tokenizer.json above", "TEXT"])
 def test_computed_where_weights_or_text_are_read_otherwise(written, ladder, tmp_path, monkeypatch, changed):
-    checkpoints, made = written
+    _, made = written
     same = nla.checkpoints(str(ladder))
     stored.stored("study/rises", same, lambda rows: table(rows, made), rows=3)
     assert made == [3]
