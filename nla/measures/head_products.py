@@ -1,11 +1,10 @@
 """What one attention head computes: the spectra of its products W_Q^T W_K and W_O W_V, of rank d_head at most."""
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 
 from nla.numerics.spectra import ranks
+from nla.numerics.threads import computed_once
 
 
 def head_products(matrix):
@@ -75,7 +74,7 @@ def random_product_ranks(d_head, d_model):
     return {name: float(np.mean([r[name] for r in drawn])) for name in drawn[0]}
 
 
-@lru_cache(maxsize=64)
+@computed_once
 def random_product_spectra(d_head, d_model, draws=100):
     """Seeded draws, (draws, d_head), of the singular values of A^T B with standard Gaussian A and B, d_head x d_model.
 

@@ -2,6 +2,8 @@
 
 import os
 from contextlib import contextmanager
+from functools import lru_cache, wraps
+from threading import RLock
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -27,6 +29,18 @@ def one_thread_each(workers, available=None):
 def device(name):
     """A device's own name: ``auto`` is a CUDA device if there is one."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def computed_once(function):
+    """`function`, called once for the same arguments: the threads of a scan come to a new shape together."""
+    cached, lock = lru_cache(maxsize=256)(function), RLock()
+
+    @wraps(function)
+    def once(*arguments, **named):
+        with lock:
+            return cached(*arguments, **named)
+
+    return once
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Drift and subspaces against closed forms, NumPy, SciPy and simulated noise, and on ladders with a fault."""
 
 import os
+import tracemalloc
 from zlib import crc32
 
 import numpy as np
@@ -248,3 +249,15 @@ def test_degenerate_matrices(shape):
             matrix = moved(now, first, first, first, kind="embed_in")
             for measure in (nla.drift, nla.subspaces):
                 assert isinstance(measure(matrix), dict)
+
+
+@pytest.mark.parametrize("shape", [(400, 64), (30, 700)])
+def test_the_null_of_rand_distance_is_drawn_in_pieces(shape, monkeypatch):
+    simulate = random_rand_distance.__wrapped__
+    whole = simulate(*shape)
+    monkeypatch.setitem(simulate.__globals__, "DRAWN", 2**20)
+    tracemalloc.start()
+    assert simulate(*shape) == pytest.approx(whole, rel=1e-12)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * 2**20  # all at once would be 33 MB or more

@@ -362,7 +362,7 @@ def test_not_a_number(hub, ladder, same, value):
 @pytest.mark.parametrize(
     "troubles",
     [
-        ["status", "drop", "status", "drop", "wrong"],
+        ["status", "status", "drop", "short", "short", "wrong"],
         ["wrong", "short", "status", "wrong", "stall", "short"],
         ["drop", "short", "wrong", "drop", "status", "wrong", "status"],
     ],
