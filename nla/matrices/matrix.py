@@ -127,10 +127,10 @@ class Matrix:
             other = getattr(self, which)
         except CheckpointError:  # that checkpoint says so itself, or the scan does; this one must not be lost with it
             return None
-        if other is not None and same_shape and other.shape != self.shape and self._weights:
-            shape = "{} x {}".format(*other.shape)
-            self._weights.note(self.kind, self.layer, f"has another shape at the {which} checkpoint, {shape}")
-        return other if other is not None and other.finite and (other.shape == self.shape or not same_shape) else None
+        fits = other is None or not same_shape or other.shape == self.shape
+        if not fits and self._weights:
+            self._weights.note(self.kind, self.layer, f"has another shape at the {which} checkpoint")
+        return other if fits and other is not None and other.finite else None
 
     def remember(self, compute):
         """compute(self), a small thing, kept while this checkpoint is open: in a scan the first and last always are."""

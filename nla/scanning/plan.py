@@ -141,10 +141,11 @@ class Plan:
 
     def _again(self, notes):
         """Whether one of those that could not be compared with can be had now; each is asked for once."""
-        for revision, _ in notes.get("missed", ()):
-            if revision not in self.there:
-                self.there[revision] = any(c.source.can_be_had() for c in self.ladder if c.revision == revision)
-        return any(self.there[revision] for revision, _ in notes.get("missed", ()))
+        missed = [revision for revision, _ in notes["missed"]]
+        for c in self.ladder:
+            if c.revision in missed and c.revision not in self.there:
+                self.there[c.revision] = c.source.can_be_had()
+        return any(self.there.get(revision) for revision in missed)
 
     def _others(self, checkpoint, which):
         """{which: identity} of the initial, previous ... checkpoint, seen from this one; None where it is not known."""
@@ -164,6 +165,5 @@ class Plan:
         copies = {}
         for measure, table in (self._stored(twin, filter(pure, measures)) if twin else {}).items():
             others = self._others(checkpoint, {"initial"} & table.notes.get("compared_with", {}).keys())
-            more = {name: table.notes[name] for name in ("entries", "notes", "missed") if name in table.notes}
-            copies[measure] = Table(table.rows.assign(**own), notes | more | {"compared_with": others})
+            copies[measure] = Table(table.rows.assign(**own), table.notes | notes | {"compared_with": others})
         return copies

@@ -66,11 +66,10 @@ def scan(
     if not tables:
         none = f"no checkpoint of {model} could be measured: {next(iter(failed.values()))}"
         raise next(errors, CheckpointError(none))
-    found = _whole(plan, tables, failed)
+    whole = _whole(plan, tables, failed)
     if progress and plan.counts["done"]:
-        for line in found.attrs["summary"]["notes"]:
-            print(f"{model} {line}", file=sys.stderr)
-    return found
+        print(*(f"{model} {line}\n" for line in whole.attrs["summary"]["notes"]), sep="", end="", file=sys.stderr)
+    return whole
 
 
 def _measure(plan, tables, failed, device, workers, scheduler, progress):
@@ -157,8 +156,8 @@ def _whole(plan, tables, failed):
     columns = dict.fromkeys([*KEYS, *(column for part in parts for column in part)])
     table = pd.concat([part.dropna(axis=1, how="all") for part in parts], ignore_index=True)
     table = table.reindex(columns=list(columns))  # also what is NaN everywhere
-    counts = {**plan.counts, "duplicates": len(duplicates)}
-    table.attrs["summary"] = {**counts, "failed": failed, "notes": list(_said(done))}
+    found = {"duplicates": len(duplicates), "failed": failed, "notes": list(_said(done))}
+    table.attrs["summary"] = {**plan.counts, **found}
     return table
 
 
@@ -166,16 +165,12 @@ def _said(tables):
     """One line for each reason why something is not compared: in which checkpoints, and what of them."""
     found = {}
     for checkpoint, table in tables.items():
-        reasons = {why: [] for _, why in table.notes["notes"]}
-        for what, why in table.notes["notes"]:
-            reasons[why].append(what)
-        for revision, _ in table.notes["missed"]:
-            reasons["is NaN until that can be had"] = [f"what compares with {revision}"]
-        for why, whats in reasons.items():
-            found.setdefault((why, *whats), []).append(checkpoint.revision)
+        missed = [(f"what compares with {which}", "is NaN until that can be had") for which, _ in table.notes["missed"]]
+        notes = [*table.notes["notes"], *missed]
+        for reason in dict.fromkeys(why for _, why in notes):
+            found.setdefault((reason, *(what for what, why in notes if why == reason)), []).append(checkpoint.revision)
     for (why, *whats), revisions in found.items():
-        verb = why.replace("has ", "have ", 1) if len(whats) > 1 else why
-        yield f"{_some(revisions)}: {_some(whats)} {verb}"
+        yield f"{_some(revisions)}: {_some(whats)} {why.replace('has ', 'have ', 1) if whats[1:] else why}"
 
 
 def _some(names):
