@@ -2,24 +2,11 @@
 
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
 from nla.models.errors import CheckpointError
-from nla.numerics import pairs, spectra
-
-
-class once:
-    """functools.cached_property without its lock, which all instances share before Python 3.12: threads would wait."""
-
-    def __init__(self, function):
-        self.function, self.__doc__ = function, function.__doc__
-
-    def __get__(self, instance, owner=None):
-        if instance is None:
-            return self
-        value = instance.__dict__[self.function.__name__] = self.function(instance)
-        return value
+from nla.numerics import codes, pairs, spectra
+from nla.numerics.threads import once
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,20 +43,8 @@ class Matrix:
 
     @once
     def histogram(self):
-        """(values, counts): the distinct entries, ascending, float64, and how often each occurs; exact.
-
-        Every entrywise statistic is a sum over these. A 16-bit matrix has at most 65,536 of them, so counting its
-        codes once replaces a pass, or a sort, of the matrix for each statistic.
-        """
-        if self.weight.dtype not in (torch.float16, torch.bfloat16):
-            values, counts = np.unique(self.weight.cpu().numpy(), return_counts=True)
-            return values.astype(np.float64), counts
-        codes = self.weight.contiguous().view(torch.int16).flatten().to(torch.int32) + 32768
-        counts = torch.bincount(codes, minlength=65536).cpu().numpy()
-        values = torch.arange(-32768, 32768, dtype=torch.int16).view(self.weight.dtype).double().numpy()
-        occurring = np.flatnonzero(counts)
-        order = occurring[np.argsort(values[occurring], kind="stable")]
-        return values[order], counts[order]
+        """(values, counts): the distinct entries, ascending, and how often each occurs; see `numerics.codes`."""
+        return codes.histogram(self.weight)
 
     @once
     def finite(self):

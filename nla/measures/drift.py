@@ -36,7 +36,6 @@ def drift(matrix):
     """
     first, before = matrix.at("initial", same_shape=True), matrix.at("previous", same_shape=True)
     since, update = compare(matrix, first), compare(matrix, before)
-    since_step = before.step if before else first.step if first and first.step == matrix.step else np.nan
     own, rounded_first = _rounding(matrix), first.remember(_rounding) if first else np.nan
     s, s_0 = matrix.singular_values, first.remember(_spectrum) if first else np.full(1, np.nan)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -51,7 +50,7 @@ def drift(matrix):
             "drift_floor": np.hypot(own, rounded_first) / since["norm"],
             "update_norm": update["distance"] / update["norm"],
             "update_angle": update["angle"],
-            "update_steps": matrix.step - since_step,
+            "update_steps": matrix.step - before.step if before else _none_before(matrix, first),
             "update_floor": np.hypot(own, _rounding(before) if before else np.nan) / update["norm"],
             "previous_norm": update["norm"],
             "spectrum_change": np.linalg.norm(s - s_0) / np.linalg.norm(s_0),
@@ -63,6 +62,10 @@ def drift(matrix):
         rows, kept = decayed_rows(matrix, first)
         found |= {"decay_rows": int(rows.sum()), "decay_measured": kept}
     return found
+
+
+def _none_before(matrix, first):
+    return 0 if first and first.step == matrix.step else np.nan
 
 
 def decayed_rows(now, then):

@@ -31,6 +31,19 @@ def device(name):
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
 
 
+class once:
+    """functools.cached_property without its lock, which all instances share before Python 3.12: threads would wait."""
+
+    def __init__(self, function):
+        self.function, self.__doc__ = function, function.__doc__
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        value = instance.__dict__[self.function.__name__] = self.function(instance)
+        return value
+
+
 def computed_once(function):
     """`function`, called once for the same arguments: the threads of a scan come to a new shape together."""
     cached, lock = lru_cache(maxsize=256)(function), RLock()

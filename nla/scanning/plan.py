@@ -31,8 +31,7 @@ class Plan:
     selection: rows.Selection
     refresh: bool
     keys: dict  # {measure: the name of its folder}
-    twins: dict = field(default_factory=dict)  # {content and description: the first checkpoint that has it, and tables}
-    there: dict = field(default_factory=dict)  # {revision missed by an earlier run: whether it can be had now}
+    known: dict = field(default_factory=dict)  # {content, description: the first with it}, {missed: if it is there now}
     counts: dict = field(default_factory=lambda: {"done": 0, "reused": 0})
 
     @classmethod
@@ -72,7 +71,7 @@ class Plan:
 
     def copies(self, left):
         """Those of `left` that need not even be opened: known twins, of which nothing depends on the step."""
-        seen, copies = set(self.twins), set()
+        seen, copies = set(self.known), set()
         for c in left:
             content = c.source.remote and (c.source.content(), c.source.described())
             if content in seen and all(pure(m) for m in self.measures[c]):
@@ -122,7 +121,7 @@ class Plan:
     def _joined(self, checkpoint, tables):
         measures = self.measures[checkpoint]
         notes = tables[measures[0]].notes
-        self.twins.setdefault((notes["content"], notes["described"]), checkpoint)
+        self.known.setdefault((notes["content"], notes["described"]), checkpoint)
         said = {w: dict.fromkeys(tuple(n) for m in measures for n in tables[m].notes[w]) for w in ("notes", "missed")}
         return Table(rows.join([tables[m].rows for m in measures], measures), notes | said)
 
@@ -143,9 +142,9 @@ class Plan:
         """Whether one of those that could not be compared with can be had now; each is asked for once."""
         missed = [revision for revision, _ in notes["missed"]]
         for c in self.ladder:
-            if c.revision in missed and c.revision not in self.there:
-                self.there[c.revision] = c.source.can_be_had()
-        return any(self.there.get(revision) for revision in missed)
+            if c.revision in missed and c.revision not in self.known:
+                self.known[c.revision] = c.source.can_be_had()
+        return any(self.known.get(revision) for revision in missed)
 
     def _others(self, checkpoint, which):
         """{which: identity} of the initial, previous ... checkpoint, seen from this one; None where it is not known."""
@@ -160,7 +159,7 @@ class Plan:
 
     def _copied(self, checkpoint, notes, measures):
         """{measure: Table} from another checkpoint with the same bytes, for pure measures."""
-        twin = self.twins.get((notes["content"], notes["described"]))
+        twin = self.known.get((notes["content"], notes["described"]))
         own = {"revision": checkpoint.revision, "step": checkpoint.step, "stage": checkpoint.stage}
         copies = {}
         for measure, table in (self._stored(twin, filter(pure, measures)) if twin else {}).items():

@@ -33,9 +33,8 @@ def scan(
     """One row per matrix and checkpoint, a DataFrame with `KEYS` and the columns of every measure.
 
     ``duplicate_of`` is the earlier revision with the same weights; where ``finite`` is False the matrix holds NaN or
-    Inf, and its measures are NaN. ``attrs["summary"]`` counts checkpoints done, reused, duplicates and failed (why),
-    and its ``notes`` are lines that say what could not be compared; a checkpoint that cannot be had this time leaves
-    NaN in what compares with it, until a later scan can have it.
+    Inf, and its measures are NaN. ``attrs["summary"]`` counts checkpoints done, reused, duplicates and failed (why);
+    ``notes``: lines about what is NaN because there is nothing to compare with, or none could be had this time.
 
     Parameters
     ----------
@@ -66,10 +65,7 @@ def scan(
     if not tables:
         none = f"no checkpoint of {model} could be measured: {next(iter(failed.values()))}"
         raise next(errors, CheckpointError(none))
-    whole = _whole(plan, tables, failed)
-    if progress and plan.counts["done"]:
-        print(*(f"{model} {line}\n" for line in whole.attrs["summary"]["notes"]), sep="", end="", file=sys.stderr)
-    return whole
+    return _whole(plan, tables, failed, progress and plan.counts["done"])
 
 
 def _measure(plan, tables, failed, device, workers, scheduler, progress):
@@ -148,8 +144,8 @@ def _duplicates(notes):
     return {c: revision for c, revision in earlier.items() if revision}
 
 
-def _whole(plan, tables, failed):
-    """The table of all checkpoints, with its summary."""
+def _whole(plan, tables, failed, said):
+    """The table of all checkpoints, with its summary, the notes of which are shown if they are to be `said`."""
     done = {c: tables[c] for c in plan.measures if c in tables}
     duplicates = _duplicates({c: table.notes for c, table in done.items()})
     parts = [table.rows.assign(duplicate_of=duplicates.get(c)) for c, table in done.items()]
@@ -158,6 +154,7 @@ def _whole(plan, tables, failed):
     table = table.reindex(columns=list(columns))  # also what is NaN everywhere
     found = {"duplicates": len(duplicates), "failed": failed, "notes": list(_said(done))}
     table.attrs["summary"] = {**plan.counts, **found}
+    print(*(f"{plan.model} {line}\n" for line in found["notes"] if said), sep="", end="", file=sys.stderr)
     return table
 
 
