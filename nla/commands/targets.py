@@ -15,20 +15,21 @@ from pathlib import Path
 paths = runpy.run_path(str(Path(__file__).parents[1] / "models" / "paths.py"))
 absolute = paths["absolute"]
 FILES = ("*.json", "*.safetensors", "*.bin")
+ABOVE = ("config.json", "tokenizer.json")  # which a checkpoint may have in the folder above it
 
 
 def changed(model, stamp):
-    """Whether a file of MODEL's folders is newer than the file `stamp`."""
+    """Whether a file of MODEL's folders, or what those above say of it, came after the file `stamp`."""
     if not stamp.is_file():
         return False
-    newest = stamp.stat().st_mtime_ns
     parse = runpy.run_path(str(Path(__file__).parents[1] / "numerics" / "steps.py"))["parse"]
     for _, link in paths["split"]("demo" if model == "demo-chain" else model):
         folder = paths["folder"](link) or Path(os.devnull)
         found = [path for pattern in FILES for path in folder.glob(pattern)]
         found += [p for p in folder.glob("*/*") if link == "demo" or parse(p.parent.name)]
-        if any(path.stat().st_mtime_ns > newest for path in found if path.exists()):
-            return True
+        for path in found + [folder.parent / name for name in ABOVE]:
+            if path.exists() and max(path.stat().st_mtime_ns, path.stat().st_ctime_ns) > stamp.stat().st_mtime_ns:
+                return True
     return False
 
 

@@ -3,24 +3,11 @@
 import hashlib
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 
-from nla.models.errors import CheckpointError, Unavailable
-from nla.numerics import pairs, spectra
-
-
-class once:
-    """functools.cached_property without its lock, which all instances share before Python 3.12: threads would wait."""
-
-    def __init__(self, function):
-        self.function, self.__doc__ = function, function.__doc__
-
-    def __get__(self, instance, owner=None):
-        if instance is None:
-            return self
-        value = instance.__dict__[self.function.__name__] = self.function(instance)
-        return value
+from nla.models.errors import CheckpointError
+from nla.numerics import codes, pairs, spectra
+from nla.numerics.threads import once
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,20 +44,8 @@ class Matrix:
 
     @once
     def histogram(self):
-        """(values, counts): the distinct entries, ascending, float64, and how often each occurs; exact.
-
-        Every entrywise statistic is a sum over these. A 16-bit matrix has at most 65,536 of them, so counting its
-        codes once replaces a pass, or a sort, of the matrix for each statistic.
-        """
-        if self.weight.dtype not in (torch.float16, torch.bfloat16):
-            values, counts = np.unique(self.weight.cpu().numpy(), return_counts=True)
-            return values.astype(np.float64), counts
-        codes = self.weight.contiguous().view(torch.int16).flatten().to(torch.int32) + 32768
-        counts = torch.bincount(codes, minlength=65536).cpu().numpy()
-        values = torch.arange(-32768, 32768, dtype=torch.int16).view(self.weight.dtype).double().numpy()
-        occurring = np.flatnonzero(counts)
-        order = occurring[np.argsort(values[occurring], kind="stable")]
-        return values[order], counts[order]
+        """(values, counts): the distinct entries, ascending, and how often each occurs; see `numerics.codes`."""
+        return codes.histogram(self.weight)
 
     @once
     def finite(self):
@@ -126,17 +101,17 @@ class Matrix:
 
     @once
     def initial(self):
-        """The same matrix at the model's first checkpoint, or None outside a ladder."""
+        """The same matrix at the model's first checkpoint; None outside a ladder, and where that has none."""
         return self._weights and self._weights.matrix_at("initial", self.kind, self.layer)
 
     @once
     def previous(self):
-        """The same matrix at the checkpoint before this one; None at the first."""
+        """The same matrix at the checkpoint before this one; None at the first, and where that has none."""
         return self._weights and self._weights.matrix_at("previous", self.kind, self.layer)
 
     @once
     def final(self):
-        """The same matrix at the model's last checkpoint, or None outside a ladder."""
+        """The same matrix at the model's last checkpoint; None outside a ladder, and where that has none."""
         return self._weights and self._weights.matrix_at("final", self.kind, self.layer)
 
     def at(self, which, same_shape=False):
@@ -146,12 +121,12 @@ class Matrix:
         """
         try:
             other = getattr(self, which)
-        except Unavailable:  # not now, but perhaps the next time: what NaN in a table would hide
-            raise
-        except CheckpointError:  # the row of that checkpoint says so; this one must not be lost with it
+        except CheckpointError:  # that checkpoint says so itself, or the scan does; this one must not be lost with it
             return None
-        fits = other is not None and other.finite and (other.shape == self.shape or not same_shape)
-        return other if fits else None
+        fits = other is None or not same_shape or other.shape == self.shape
+        if not fits and self._weights:
+            self._weights.note(self.kind, self.layer, f"has another shape at the {which} checkpoint")
+        return other if fits and other is not None and other.finite else None
 
     def remember(self, compute):
         """compute(self), a small thing, kept while this checkpoint is open: in a scan the first and last always are."""
@@ -183,10 +158,12 @@ class Matrix:
         """The checkpoint's config.json as an object, or None outside a checkpoint."""
         return self._weights and self._weights.config
 
-    def sibling(self, kind):
-        """The matrix of another `kind` in the same layer and checkpoint."""
+    def sibling(self, kind, needed=True):
+        """The matrix of another `kind` in the same layer and checkpoint; None if there is none and none is `needed`."""
         if self._weights is None:
             raise ValueError(f"a {self.kind} made from a bare tensor has no sibling {kind}")
+        if not needed and (kind, self.layer) not in self._weights.index():
+            return None
         return self._weights.matrix(kind, self.layer)
 
 

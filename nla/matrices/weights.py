@@ -12,11 +12,12 @@ from nla.matrices.layout import Layout, Norm
 from nla.matrices.matrix import Matrix, Remembered, once
 from nla.matrices.tensors import ShardByShard, Tensors
 from nla.models import cache, errors
-from nla.models.errors import CheckpointError, Unavailable
+from nla.models.errors import CheckpointError, Missed, NotThere, Unavailable
 from nla.models.folder import read_config
 from nla.models.ladder import at_step, checkpoints, neighbours
 from nla.numerics.stacks import Stacks
 
+GONE = (Unavailable, NotThere)
 _opening = threading.Lock()  # so that threads with one wish open a neighbour once
 
 
@@ -40,8 +41,10 @@ class Weights:
     def __init__(self, checkpoint, ladder=None, device="cpu", shared=None, opening=nullcontext):
         self.checkpoint, self.ladder, self.device = checkpoint, ladder or [checkpoint], device
         self.memo, self.stacks = {}, None  # what Matrix.remember keeps; spectra of many matrices at once
-        self.shared, self.compared_with = {} if shared is None else shared, set()
+        self.shared, self.notes = {} if shared is None else shared, set()  # notes: (what, why it is not compared)
+        self.compared_with = {}  # {which: Weights, or [revision, why] of what could not be had, or None}
         self.kept, self._files, self._opening = kept.read(checkpoint), None, (threading.Lock(), opening)
+        self.gone = None  # why its files cannot be had, where they were asked for later
         if self.kept is None:
             self.layout  # noqa: B018
 
@@ -51,39 +54,63 @@ class Weights:
         lock, opening = self._opening
         with lock:
             if self._files is None:
-                source = self.checkpoint.source
-                large = source.too_large()
-                with opening(), source.held(".json" if large else "") as folder:  # once open, the files may go
-                    tensors = ShardByShard(folder, source) if large else Tensors(folder, source.name)
-                    self._files = Layout(read_config(folder), tensors)
+                try:
+                    with opening():
+                        self._files = self._opened()
+                except GONE as error:
+                    self.gone = str(error)
+                    raise Missed(self.gone) if self.kept and opening is nullcontext else error from None
         return self._files
+
+    def _opened(self):
+        source = self.checkpoint.source
+        large = source.too_large()
+        with source.held(".json" if large else "") as folder:  # once open, the files may go
+            tensors = ShardByShard(folder, source) if large else Tensors(folder, source.name)
+            return Layout(read_config(folder), tensors)
 
     def neighbour(self, which):
         """The `Weights` of the initial, previous or final checkpoint of the ladder; None before the first.
 
         The nearest that can be read; one that could be read but not be fetched this time is an error.
         """
-        self.compared_with.add(which)
+        self.compared_with.setdefault(which)
         for wanted in neighbours(self.ladder, self.checkpoint, which):
             if wanted == self.checkpoint:
                 return self
             with _opening:
                 if wanted not in self.shared:
                     self.shared[wanted] = self._open(wanted)
-            if isinstance(self.shared[wanted], Unavailable):
-                raise Unavailable(str(self.shared[wanted]))
-            if self.shared[wanted]:
-                return self.shared[wanted]
+                found = self.shared[wanted]
+            if isinstance(found, CheckpointError):
+                self._miss(which, wanted, found)
+            if found:
+                self.compared_with[which] = found
+                return found
         return None
 
     def _open(self, checkpoint):
         """`Weights`, or the error where it could not be fetched this time, or None where it cannot be read."""
         try:
             return Weights(checkpoint, self.ladder, self.device, self.shared)
-        except Unavailable as error:
-            return error
-        except CheckpointError:
-            return None
+        except CheckpointError as error:
+            return error if checkpoint.source.remote and isinstance(error, GONE) else None
+
+    def _miss(self, which, checkpoint, error):
+        self.compared_with[which] = [checkpoint.revision, str(error)]
+        raise Missed(str(error))
+
+    def looked_at(self, further=True):
+        """{"initial", "previous", "previous.previous" ...: None, or [revision, why] of what could not be had}."""
+        found = {}
+        for which, other in self.compared_with.items():
+            missed = (
+                other if isinstance(other, list) else other and other.gone and [other.checkpoint.revision, other.gone]
+            )
+            found[which] = missed or None
+            if other and further and not missed:
+                found |= {f"{which}.{more}": why for more, why in other.looked_at(False).items()}
+        return found
 
     def __enter__(self):
         return self
@@ -146,7 +173,18 @@ class Weights:
     def matrix_at(self, which, kind, layer):
         """The same of the initial, previous or final checkpoint of the ladder, or None; see `neighbour`."""
         weights = self.neighbour(which)
-        return weights and weights.matrix(kind, layer)
+        if weights is None:
+            return None
+        if (kind, layer) not in weights.index():
+            return self.note(kind, layer, f"has no matrix to compare with at {weights.checkpoint.revision}")
+        try:
+            return weights.matrix(kind, layer)
+        except GONE as error:  # the one shard
+            return self._miss(which, weights.checkpoint, error)
+
+    def note(self, kind, layer, why):
+        """Let the summary of a scan say of a matrix why it is not compared."""
+        self.notes.add((f"{kind} in layer {layer}" if layer >= 0 else kind, why))
 
     def batch(self, tasks, room=None):
         """From here on compute the spectra of the matrices `tasks`, [(kind, layer)], many at once; see `Stacks`."""

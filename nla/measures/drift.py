@@ -1,7 +1,5 @@
 """Drift: how far a matrix is from itself at the first and at the previous checkpoint."""
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 from scipy.spatial.distance import jensenshannon
@@ -9,6 +7,9 @@ from scipy.spatial.distance import jensenshannon
 from nla.nulls.draws import permuted_singular_values
 from nla.numerics import spectra
 from nla.numerics.changes import _row_sums, compare
+from nla.numerics.threads import computed_once
+
+DRAWN = 2**26  # bytes of simulated matrices in memory at once
 
 
 def drift(matrix):
@@ -49,7 +50,7 @@ def drift(matrix):
             "drift_floor": np.hypot(own, rounded_first) / since["norm"],
             "update_norm": update["distance"] / update["norm"],
             "update_angle": update["angle"],
-            "update_steps": matrix.step - before.step if before else 0,
+            "update_steps": matrix.step - before.step if before else _none_before(matrix, first),
             "update_floor": np.hypot(own, _rounding(before) if before else np.nan) / update["norm"],
             "previous_norm": update["norm"],
             "spectrum_change": np.linalg.norm(s - s_0) / np.linalg.norm(s_0),
@@ -61,6 +62,10 @@ def drift(matrix):
         rows, kept = decayed_rows(matrix, first)
         found |= {"decay_rows": int(rows.sum()), "decay_measured": kept}
     return found
+
+
+def _none_before(matrix, first):
+    return 0 if first and first.step == matrix.step else np.nan
 
 
 def decayed_rows(now, then):
@@ -90,7 +95,7 @@ def rand_distance(matrix):
     return _spectral_divergence(matrix.singular_values, permuted_singular_values(matrix))
 
 
-@lru_cache(maxsize=256)
+@computed_once
 def random_rand_distance(m, n):
     """Mean `rand_distance` of Gaussian matrices, to 10 %: simulated up to a short side of r = 64, continued beyond it.
 
@@ -100,8 +105,10 @@ def random_rand_distance(m, n):
     """
     rank, longer = min(m, n), max(m, n)
     small = min(rank, 64)
-    shape, rng = (200, small, round(longer * small / rank)), np.random.default_rng(0)
-    s = np.linalg.svd(rng.standard_normal(shape), compute_uv=False)
+    shape, rng = (small, round(longer * small / rank)), np.random.default_rng(0)
+    most = max(1, DRAWN // (8 * shape[0] * shape[1]))
+    counts = [min(most, 200 - start) for start in range(0, 200, most)]
+    s = np.concatenate([np.linalg.svd(rng.standard_normal((count, *shape)), compute_uv=False) for count in counts])
     simulated = small * np.mean([_spectral_divergence(a, b) for a, b in zip(s[::2], s[1::2], strict=True)])
     return float((simulated**2 + rank / longer / 2 * np.log(rank / small)) ** 0.5 / rank)
 

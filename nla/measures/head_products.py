@@ -1,11 +1,10 @@
 """What one attention head computes: the spectra of its products W_Q^T W_K and W_O W_V, of rank d_head at most."""
 
-from functools import lru_cache
-
 import numpy as np
 import torch
 
 from nla.numerics.spectra import ranks
+from nla.numerics.threads import computed_once
 
 
 def head_products(matrix):
@@ -23,11 +22,11 @@ def head_products(matrix):
         ``_mismatched``: the mean when each head gets the key or value of the next; the difference to the mean is what
         the two factors of a head have learnt together (nothing differs if they share one key-value head). The curves
         ``head_stable_ranks`` and ``head_effective_ranks`` (heads,), and ``head_singular_values``, float32
-        (heads * d_head,), descending within each head. Empty where the other factor holds NaN or Inf.
+        (heads * d_head,), descending within each head. Empty where the other factor is missing or not finite.
     """
     left = matrix.per_head  # (heads, d_head, d_model)
-    other = matrix.sibling("key" if matrix.kind == "query" else "value")
-    if not other.finite:
+    other = matrix.sibling("key" if matrix.kind == "query" else "value", needed=False)
+    if other is None or not other.finite:
         return {}
     right = other.values.reshape(-1, *left.shape[1:])  # (key-value heads, d_head, d_model)
     s = product_singular_values(left, right)
@@ -75,7 +74,7 @@ def random_product_ranks(d_head, d_model):
     return {name: float(np.mean([r[name] for r in drawn])) for name in drawn[0]}
 
 
-@lru_cache(maxsize=64)
+@computed_once
 def random_product_spectra(d_head, d_model, draws=100):
     """Seeded draws, (draws, d_head), of the singular values of A^T B with standard Gaussian A and B, d_head x d_model.
 

@@ -21,8 +21,9 @@ Shuffled = namedtuple("Shuffled", "mean sd samples")  # of a statistic: over all
 
 
 def in_out(matrix):
-    """(w_in, w_out): rows of `matrix` and columns of W2 of the same layer, each (neurons, d) float32."""
-    return matrix.values, matrix.sibling("dense_4h_to_h").values.T
+    """(w_in, w_out): rows of `matrix` and columns of W2 of the same layer, NaN if none, each (neurons, d) float32."""
+    w_in, W2 = matrix.values, matrix.sibling("dense_4h_to_h", needed=False)
+    return w_in, torch.full_like(w_in, np.nan) if W2 is None else W2.values.T
 
 
 def fold(w_in, w_out, norm):

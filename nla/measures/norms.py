@@ -32,7 +32,7 @@ def norms(matrix):
         times (mn)^(-1/p). ``induced_1, induced_inf``: largest column and row sum of |w|. ``spectral``: s_1.
         ``nuclear``: sum of s. ``NAME_relative``: the norm over its expected value for a Gaussian matrix of the same
         shape and RMS, 1 where W has learnt nothing; for Frobenius, which that fixes, over the value at the first
-        checkpoint.
+        checkpoint, NaN where that cannot be compared with.
 
     References
     ----------
@@ -54,7 +54,7 @@ def norms(matrix):
         "nuclear": float(singular_values.sum()),
     }
     first = matrix.at("initial")
-    initial = lp_norm(first, 2) if first else frobenius
+    initial = lp_norm(first, 2) if first else np.nan
     expected = random_norms(m, n, rms) | {"frobenius": initial}
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = {f"{k}_relative": float(np.divide(v, expected[k])) for k, v in measured.items()}

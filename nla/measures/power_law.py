@@ -1,8 +1,6 @@
 """Power laws fitted to the tails of spectra, and what there is to know before believing their exponent alpha."""
 
 import zlib
-from functools import lru_cache
-from threading import Lock
 
 import numpy as np
 import torch
@@ -15,12 +13,12 @@ from nla.nulls import gaussian, marchenko_pastur
 from nla.nulls.draws import permuted_singular_values
 from nla.nulls.marchenko_pastur import bulk_sigma
 from nla.numerics import modes, tails
+from nla.numerics.threads import computed_once
 
 NEAR = 1.1  # a fit is as good as the best if its KS distance is at most this many times as large
 LOWERED = (1, 2, 3, 5, 10)  # numbers of largest eigenvalues taken down, to see whether alpha hangs on them
 RESAMPLES = 100  # the p of `goodness_p` is then known to 0.03 near the threshold of 0.1
 PERMUTATIONS = 3
-LOCK = Lock()
 
 
 def power_law(matrix):
@@ -114,11 +112,10 @@ def random_alpha(m, n):
     Drawn by `nla.nulls.gaussian_eigenvalues`, seeded by the shape, once per process. For 512 x 512, 5 % of alpha are
     below 4.9, half below 9.2, 5 % above 24: a value in between needs no explanation.
     """
-    with LOCK:  # the threads of a scan come to a new shape together, and one of them is enough
-        return _random_alpha(min(m, n), max(m, n))
+    return _random_alpha(min(m, n), max(m, n))
 
 
-@lru_cache(maxsize=256)
+@computed_once
 def _random_alpha(short, long):
     rng = np.random.default_rng([short, long])
     draws = [gaussian.gaussian_eigenvalues(long, short, rng) for _ in range(min(max(40, 102400 // short), 256))]

@@ -32,7 +32,7 @@ def update(matrix):
         singular vectors of the two updates, over its random value, k/m (k/n).
         NaN where there is no update before, and where D is zero.
     """
-    before = matrix.at("previous")
+    before = _earlier(matrix)
     if before is None:
         return {}
     D = _change(matrix, before)
@@ -51,6 +51,12 @@ def update(matrix):
 
 
 update.steps = "log"
+
+
+def _earlier(matrix):
+    """The same matrix at the checkpoint before, as wide as it is; else None."""
+    before = matrix.at("previous")
+    return before if before is None or before.shape[1] == matrix.shape[1] else matrix.at("previous", same_shape=True)
 
 
 def _change(now, then):
@@ -113,7 +119,7 @@ def _places(W, D):
 def _beside_last(D, before):
     """Cosine, and overlap of leading directions, with the update before this one."""
     names = ("delta_cosine", "delta_overlap_in", "delta_overlap_out")
-    earlier = before.at("previous")
+    earlier = _earlier(before)
     if earlier is None:
         return dict.fromkeys(names, np.nan)
     last = _change(before, earlier)

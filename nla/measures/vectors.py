@@ -37,7 +37,7 @@ def vectors(matrix):
             "largest": v.max(),
         }
         for what, other in others.items():
-            sizes[what] = np.linalg.norm(v - other[name]) if name in other else np.nan
+            sizes[what] = np.linalg.norm(v - other[name]) if np.shape(other.get(name)) == v.shape else np.nan
         found |= {f"{name}_{what}": float(size) for what, size in sizes.items()}
     if "bias" in parts:
         found["bias_negative"] = float((parts["bias"] < 0).mean())

@@ -31,6 +31,10 @@ class Unavailable(CheckpointError):
     """It could not be had this time; another run may."""
 
 
+class Missed(Unavailable):
+    """What a matrix is compared with could not be had this time."""
+
+
 class Mismatch(OSError):
     """What arrived is not what was announced."""
 

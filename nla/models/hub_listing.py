@@ -25,7 +25,7 @@ class File(namedtuple("File", "name size digest")):
         return path.is_file() and path.stat().st_size == self.size
 
 
-RECENT = 60  # seconds for which a tree that could not be had is not asked for again
+RECENT = 60  # seconds, or ten times what it took, for which a tree that could not be had is not asked for again
 
 
 class Hub:
@@ -34,7 +34,7 @@ class Hub:
     def __init__(self, address=None, cache=None):
         self.address, self.cache = address, cache  # None: as its client has them, and HF_HOME/nla
         self.contact = Contact()
-        self.refused = {}  # commit -> (when, why)
+        self.refused = {}  # commit -> (until when, why)
         self.ours = set()  # folders that this process used, and may evict
 
     def endpoint(self):
@@ -103,14 +103,15 @@ class Hub:
         saved = source.folder.parent / "trees" / f"{source.commit}.json"
         with suppress(CheckpointError, TypeError):
             return tuple(File(*file) for file in read_json(saved))
-        when, error = self.refused.get(source.commit, (-RECENT, None))
-        if time.monotonic() - when < RECENT:
+        begun = time.monotonic()
+        until, error = self.refused.get(source.commit, (begun, None))
+        if begun < until:
             raise type(error)(str(error))
         what, path = f"the list of files of {source.name}", f"models/{source.repo}/tree/{source.commit}"
         try:
             entries = self.contact.patiently(what, lambda: self.ask(path))
         except CheckpointError as error:
-            self.refused[source.commit] = (time.monotonic(), error)
+            self.refused[source.commit] = (begun + max(RECENT, 11 * (time.monotonic() - begun)), error)
             raise
         files = [(e["path"], e["size"], (e.get("lfs") or e)["oid"]) for e in entries if e["type"] == "file"]
         _save(saved, files)

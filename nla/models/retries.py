@@ -5,11 +5,11 @@ list of revisions, and it takes any bytes of the right number. And nothing is wa
 """
 
 import errno
-import itertools
 import os
 import re
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 
 from filelock import FileLock, Timeout
@@ -18,6 +18,7 @@ from nla.models.errors import Mismatch, NotThere, Unavailable
 
 DELAYS = (1, 2, 4, 8, 16, 32)  # seconds
 BRIEF = 2  # how many of them where little hope is left
+MOST = 2 * len(DELAYS)  # tries after trouble of all kinds together
 LONGEST = 300  # seconds to wait if the Hub asks for it: its limits count over five minutes
 LOCAL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 SAID = 5  # seconds after which it is said what is waited for; again after twice that time, and so on
@@ -112,7 +113,7 @@ class Contact:
         self.made = self.lost = False
 
     def patiently(self, what, call):
-        """`call()`, again after each of `DELAYS` while it fails in a way that may pass.
+        """`call()`, again after each of `DELAYS` while it fails in a way that may pass; each way has its own count.
 
         Raises
         ------
@@ -123,20 +124,22 @@ class Contact:
         """
         from huggingface_hub.errors import HTTPError
 
-        for attempt in itertools.count():
+        troubles = Counter()
+        while True:
             try:
                 result = call()
                 self.made, self.lost = True, False
                 return result
             except (HTTPError, OSError, RuntimeError) as error:  # RuntimeError: hf_xet
                 known = self.made or _status(error) is not None
-                brief = isinstance(error, Mismatch) or not known
-                tries = 0 if self.lost else BRIEF if brief else len(DELAYS)
-                if attempt >= tries or not _may_pass(error):
+                kind = "an answer" if _status(error) else type(_cause(error))
+                tries = 0 if self.lost else BRIEF if kind is Mismatch or not known else len(DELAYS)
+                if troubles[kind] >= tries or troubles.total() >= MOST or not _may_pass(error):
                     why = explained(what, error)
                     self.lost |= isinstance(why, Unreachable)
                     raise why from None
-                time.sleep(max(DELAYS[attempt], min(_asked(error), LONGEST)))
+                time.sleep(max(DELAYS[troubles[kind]], min(_asked(error), LONGEST)))
+                troubles[kind] += 1
 
 
 def _cause(error):

@@ -5,10 +5,10 @@
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from nla.models import bundles, cache, folder, hub_listing
-from nla.models.errors import CheckpointError, NotThere, NoWeights, Unavailable
+from nla.models.errors import CheckpointError, NotThere, NoWeights
 from nla.models.folder import FORMATS, digest
 from nla.models.hub_listing import File
 
@@ -17,9 +17,10 @@ class _Source:
     """The verbs of both.
 
     `name` is what messages and chains call it; `remote`, whether it is on the Hub; `size()`, the bytes of its weights;
-    `weight_files(formats)`, the `File`s that hold them, no index; `identity()`, a string cheap to ask for that changes
-    whenever they do; `files()`, what is read of it, and `to_fetch()`, what of that is not on this disk; `held()`, a
-    block with its folder; `file(name)`, the path of one file that is no weights.
+    `weight_files(formats)`, the `File`s that hold them, no index; `described()`, a short hash of what says how they are
+    read, config.json and an index; `identity()`, a string cheap to ask for that changes whenever one of these does;
+    `files()`, what is read of it, and `to_fetch()`, what of that is not on this disk; `held()`, a block with its
+    folder; `file(name)`, the path of one file that is no weights.
     """
 
     def __init__(self, checkpoint):
@@ -30,10 +31,14 @@ class _Source:
         """Whether there are weights at all: not a branch, or a folder, without them."""
         try:
             return bool(self._weights())
-        except Unavailable:
-            raise
         except CheckpointError:
             return False
+
+    def can_be_had(self):
+        """Whether its files are on this disk, fetched from the Hub if need be; only what is read first if too large."""
+        with suppress(CheckpointError), self.held(".json" if self.too_large() else ""):
+            return True
+        return False
 
     def content(self):
         """One short hash of the files of the weights: equal for checkpoints that are copies of one another."""
@@ -56,7 +61,15 @@ class InFolder(_Source):
         return sum(path.stat().st_size for path in self._weights())
 
     def identity(self):
-        return _short(repr([(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in self._weights()]))
+        stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in self._weights()]
+        return _short(repr(stats) + self.described())
+
+    def described(self):
+        """Also where config.json lies in the folder above."""
+        read = [self.folder / index for _, index in FORMATS]
+        with suppress(NotThere):
+            read.append(self.file("config.json"))
+        return _short(repr([(path.name, digest(path)) for path in read if path.is_file()]))
 
     def to_fetch(self):
         return []
@@ -116,7 +129,20 @@ class OnHub(_Source):
 
     remote = True
     name = property(lambda self: f"{self.repo}@{self.checkpoint.revision}")
-    identity = _Source.content
+
+    def identity(self):
+        return _short(self.content() + self.described())
+
+    def described(self):
+        return _short("".join(f.digest for f in self.files() if f.name.endswith(".json")))
+
+    def has_weights(self):
+        """Also where that cannot be told, so that it is asked for and missed, not passed over."""
+        try:
+            self.hub.tree(self)
+        except CheckpointError:
+            return True
+        return super().has_weights()
 
     def _weights(self, formats=FORMATS):
         """The `File`s that hold the weights, the index of shards first; one format only."""

@@ -2,6 +2,8 @@
 
 import os
 from contextlib import contextmanager
+from functools import lru_cache, wraps
+from threading import RLock
 
 import torch
 from threadpoolctl import threadpool_limits
@@ -27,6 +29,31 @@ def one_thread_each(workers, available=None):
 def device(name):
     """A device's own name: ``auto`` is a CUDA device if there is one."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+class once:
+    """functools.cached_property without its lock, which all instances share before Python 3.12: threads would wait."""
+
+    def __init__(self, function):
+        self.function, self.__doc__ = function, function.__doc__
+
+    def __get__(self, instance, owner=None):
+        if instance is None:
+            return self
+        value = instance.__dict__[self.function.__name__] = self.function(instance)
+        return value
+
+
+def computed_once(function):
+    """`function`, called once for the same arguments: the threads of a scan come to a new shape together."""
+    cached, lock = lru_cache(maxsize=256)(function), RLock()
+
+    @wraps(function)
+    def once(*arguments, **named):
+        with lock:
+            return cached(*arguments, **named)
+
+    return once
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from nla.models.errors import CheckpointError, Unavailable
 from nla.models.retries import Wait, Waited
 from nla.scanning import cluster_worker, fingerprint, processes
 from nla.scanning.plan import Begun, Plan
+from nla.scanning.worker import told
 
 
 def work(plan, left, copies, scheduler, device, threads, progress):
@@ -199,7 +200,7 @@ class _Round:
         try:
             if found:
                 theirs, ours = found.notes, checkpoint.source.identity()
-                if theirs["identity"] != ours and theirs["content"] != checkpoint.source.content():
+                if theirs["identity"] != ours and told(checkpoint).items() - theirs.items() != {("identity", ours)}:
                     raise CheckpointError(f"{name}: the workers have other files of it")
                 theirs["identity"] = ours
             return self.crew.plan.finish(checkpoint, task.begun, found)

@@ -5,7 +5,7 @@ import hashlib
 import re
 from functools import cache
 from threading import Lock
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 
 from nla.models.paths import HERE
 
@@ -86,6 +86,7 @@ def _digest(thing, sha, seen):
         _digest(thing.co_consts, sha, seen)
     elif isinstance(thing, FunctionType):
         if ours(thing):
+            sha.update(thing.__qualname__.encode())
             _digest_sources([thing.__module__], sha)
             return
         _digest(thing.__code__, sha, seen)
@@ -98,6 +99,12 @@ def _digest(thing, sha, seen):
             _digest_sources([thing.__name__], sha)
     elif hasattr(thing, "func") and hasattr(thing, "keywords"):  # functools.partial
         _digest([thing.func, thing.args, thing.keywords], sha, seen)
+    elif isinstance(thing, MethodType):
+        _digest([thing.__func__, vars(thing.__self__) if hasattr(thing.__self__, "__dict__") else ()], sha, seen)
+    elif hasattr(thing, "detach"):  # a tensor, whose repr is short
+        _digest([str(thing.dtype), tuple(thing.shape), thing.detach().cpu().double().numpy()], sha, seen)
+    elif hasattr(thing, "to_json"):  # a table too
+        sha.update(thing.to_json(double_precision=15).encode())
     elif isinstance(thing, (list, tuple, dict, set, frozenset)):
         parts = list(thing.items() if isinstance(thing, dict) else thing)
         for part in parts if isinstance(thing, (list, tuple)) else sorted(parts, key=repr):

@@ -1,5 +1,6 @@
 """The work of one scan: for each checkpoint what is on disk, what can be copied from a twin, what must be measured."""
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from nla.matrices import kept
@@ -31,7 +32,7 @@ class Plan:
     selection: rows.Selection
     refresh: bool
     keys: dict  # {measure: the name of its folder}
-    twins: dict = field(default_factory=dict)  # {content: the first checkpoint known to have it, and tables}
+    known: dict = field(default_factory=dict)  # {content, description: the first with it}, {missed: if it is there now}
     counts: dict = field(default_factory=lambda: {"done": 0, "reused": 0})
 
     @classmethod
@@ -71,9 +72,9 @@ class Plan:
 
     def copies(self, left):
         """Those of `left` that need not even be opened: known twins, of which nothing depends on the step."""
-        seen, copies = set(self.twins), set()
+        seen, copies = set(self.known), set()
         for c in left:
-            content = c.source.remote and c.source.content()
+            content = c.source.remote and (c.source.content(), c.source.described())
             if content in seen and all(pure(m) for m in self.measures[c]):
                 copies.add(c)
             seen.add(content or c)
@@ -115,7 +116,7 @@ class Plan:
             made |= {m: Table(some, notes) for m, some in zip(begun.left, found.tables, strict=True)}
             if found.kept:
                 kept.write(checkpoint, found.described | _which(notes), found.kept)
-        elif begun.copied and (there := kept.read(self.twins[begun.notes["content"]])):
+        elif begun.copied and (there := kept.read(self.known[begun.notes["content"], begun.notes["described"]])):
             kept.write(checkpoint, there.notes | _which(begun.notes), there.matrices)
         for measure, table in made.items():
             store.write(self._path(checkpoint, measure, self.selection.suffix()), *table)
@@ -129,8 +130,9 @@ class Plan:
     def _joined(self, checkpoint, tables):
         measures = self.measures[checkpoint]
         notes = tables[measures[0]].notes
-        self.twins.setdefault(notes["content"], checkpoint)
-        return Table(rows.join([tables[m].rows for m in measures], measures), notes)
+        self.known.setdefault((notes["content"], notes["described"]), checkpoint)
+        said = {w: dict.fromkeys(tuple(n) for m in measures for n in tables[m].notes[w]) for w in ("notes", "missed")}
+        return Table(rows.join([tables[m].rows for m in measures], measures), notes | said)
 
     def _stored(self, checkpoint, measures):
         """{measure: Table} of those on disk that still hold."""
@@ -143,25 +145,38 @@ class Plan:
                 path = self._path(checkpoint, measure, suffix)
                 table = store.read(path, checkpoint.source.identity()) if path.is_file() else None
                 others = table and table.notes.get("compared_with", {})
-                if table and others == self._others(checkpoint, others):
+                if table and others == self._others(checkpoint, others) and not self._again(table.notes):
                     found[measure] = Table(self.selection.of_table(table.rows), table.notes)
                     break
         return found
 
+    def _again(self, notes):
+        """Whether one of those that could not be compared with can be had now; each is asked for once."""
+        missed = [revision for revision, _ in notes["missed"]]
+        for c in self.ladder:
+            if c.revision in missed and c.revision not in self.known:
+                self.known[c.revision] = c.source.can_be_had()
+        return any(self.known.get(revision) for revision in missed)
+
     def _others(self, checkpoint, which):
-        """{which: identity} of the initial, previous or final checkpoint, seen from this one."""
-        nearest = {w: next(ladder.neighbours(self.ladder, checkpoint, w), None) for w in which}
-        return {w: c and c.source.identity() for w, c in nearest.items()}
+        """{which: identity} of the initial, previous ... checkpoint, seen from this one; None where it is not known."""
+        found = dict.fromkeys(which)
+        for path in which:
+            nearest = checkpoint
+            for step in path.split("."):
+                nearest = nearest and next(ladder.neighbours(self.ladder, nearest, step), None)
+            with suppress(CheckpointError):
+                found[path] = nearest and nearest.source.identity()
+        return found
 
     def _copied(self, checkpoint, notes, measures):
         """{measure: Table} from another checkpoint with the same bytes, for pure measures."""
-        twin = self.twins.get(notes["content"])
+        twin = self.known.get((notes["content"], notes["described"]))
         own = {"revision": checkpoint.revision, "step": checkpoint.step, "stage": checkpoint.stage}
         copies = {}
         for measure, table in (self._stored(twin, filter(pure, measures)) if twin else {}).items():
             others = self._others(checkpoint, {"initial"} & table.notes.get("compared_with", {}).keys())
-            same = {what: table.notes[what] for what in ("entries", "unmeasured") if what in table.notes}
-            copies[measure] = Table(table.rows.assign(**own), notes | same | {"compared_with": others})
+            copies[measure] = Table(table.rows.assign(**own), table.notes | notes | {"compared_with": others})
         return copies
 
 

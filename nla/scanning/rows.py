@@ -10,7 +10,7 @@ import torch
 
 from nla.matrices import kept
 from nla.matrices.families import KINDS
-from nla.models.errors import CheckpointError
+from nla.models.errors import CheckpointError, Missed
 from nla.numerics.threads import one_thread_each
 from nla.scanning import fingerprint
 
@@ -86,6 +86,8 @@ def _row(weights, kind, layer, measures, norms):
         if kind in getattr(measure, "kinds", (kind,)):
             try:
                 found[measure] = _flat(measure(matrix), measure) if matrix.finite else {}
+            except Missed:
+                found[measure] = {}
             except CheckpointError:
                 raise
             except Exception as error:

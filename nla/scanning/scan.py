@@ -34,8 +34,9 @@ def scan(
     """One row per matrix and checkpoint, a DataFrame with `KEYS` and the columns of every measure.
 
     ``duplicate_of`` is the earlier revision with the same weights; where ``finite`` is False the matrix holds NaN or
-    Inf, and its measures are NaN. ``attrs["summary"]`` counts checkpoints done, reused, duplicates, failed (why);
-    its ``notes`` are lines on what of the files no matrix is read from.
+    Inf, and its measures are NaN. ``attrs["summary"]`` counts checkpoints done, reused, duplicates and failed (why);
+    ``notes``: lines on what of the files no matrix is read from, and about what is NaN because there is nothing to
+    compare with, or none could be had this time.
 
     Parameters
     ----------
@@ -62,15 +63,14 @@ def scan(
     errors = _measure(plan, tables, failed, device, workers, scheduler, progress, visit)
     sound = [c for c in plan.measures if c in tables and tables[c].rows.finite.all()][-1:]  # where models are run
     cache.evict(plan.ladder, keep=(plan.ladder[0], plan.ladder[-1], *sound))
+    for revision, why in (missed for table in tables.values() for missed in table.notes["missed"]):
+        failed.setdefault(revision, why)
     if not tables:
         none = f"no checkpoint of {model} could be measured: {next(iter(failed.values()))}"
         raise next(errors, CheckpointError(none))
     for revision, reason in failed.items():
         warnings.warn(f"{model} {revision} left out: {reason}", stacklevel=2)
-    found = _whole(plan, tables, failed)
-    for line in found.attrs["summary"]["notes"] if progress and plan.counts["done"] else ():
-        print(f"{model}: {line}", file=sys.stderr)
-    return found
+    return _whole(plan, tables, failed, progress and plan.counts["done"])
 
 
 def compare(models, measures, steps="all", **how):
@@ -159,8 +159,8 @@ def _duplicates(notes):
     return {c: revision for c, revision in earlier.items() if revision}
 
 
-def _whole(plan, tables, failed):
-    """The table of all checkpoints, with its summary."""
+def _whole(plan, tables, failed, said):
+    """The table of all checkpoints, with its summary, the notes of which are shown if they are to be `said`."""
     done = {c: tables[c] for c in plan.measures if c in tables}
     duplicates = _duplicates({c: table.notes for c, table in done.items()})
     parts = [table.rows.assign(duplicate_of=duplicates.get(c)) for c, table in done.items()]
@@ -170,6 +170,24 @@ def _whole(plan, tables, failed):
     if any(c.shift for c in done):
         shifts = table.revision.map({c.revision: c.shift for c in done})  # of stages that count their steps anew
         table.insert(table.columns.get_loc("step") + 1, "shifted_by", shifts)
-    notes = list(dict.fromkeys(line for some in done.values() for line in some.notes.get("unmeasured", ())))
-    table.attrs["summary"] = {**plan.counts, "duplicates": len(duplicates), "failed": failed, "notes": notes}
+    unmeasured = dict.fromkeys(line for some in done.values() for line in some.notes.get("unmeasured", ()))
+    found = {"duplicates": len(duplicates), "failed": failed, "notes": [*unmeasured, *_said(done)]}
+    table.attrs["summary"] = {**plan.counts, **found}
+    print(*(f"{plan.model}: {line}\n" for line in found["notes"] if said), sep="", end="", file=sys.stderr)
     return table
+
+
+def _said(tables):
+    """One line for each reason why something is not compared: in which checkpoints, and what of them."""
+    found = {}
+    for checkpoint, table in tables.items():
+        missed = [(f"what compares with {which}", "is NaN until that can be had") for which, _ in table.notes["missed"]]
+        notes = [*table.notes["notes"], *missed]
+        for reason in dict.fromkeys(why for _, why in notes):
+            found.setdefault((reason, *(what for what, why in notes if why == reason)), []).append(checkpoint.revision)
+    for (why, *whats), revisions in found.items():
+        yield f"{_some(revisions)}: {_some(whats)} {why.replace('has ', 'have ', 1) if whats[1:] else why}"
+
+
+def _some(names):
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")

@@ -21,17 +21,17 @@ class Found:
     """What measures found in one checkpoint."""
 
     tables: list  # a DataFrame for each of them
-    notes: dict  # `told`, and the hash of all entries
+    notes: dict  # `told`, the hash of all entries, and what could not be compared
     described: dict  # `Weights.described`
     kept: dict  # {(kind, layer): what is to be kept of that matrix}, where that is more than was kept
-    compared_with: set  # which other checkpoints they looked at: initial, previous, final
+    compared_with: set  # which other checkpoints they looked at: initial, previous, previous.previous, final ...
 
 
 def told(checkpoint):
-    """What says which weights these are; of a folder's, the files are read for that, once."""
-    known = kept.read(checkpoint, curves=False)
-    source = checkpoint.source
-    return {"identity": source.identity(), "content": known.notes["content"] if known else source.content()}
+    """What says which weights these are, and how they are read; of a folder's, the files are read for that, once."""
+    known, source = kept.read(checkpoint, curves=False), checkpoint.source
+    content = known.notes["content"] if known else source.content()
+    return {"identity": source.identity(), "content": content, "described": source.described()}
 
 
 class Worker:
@@ -54,11 +54,13 @@ class Worker:
         with self._open(checkpoint, after) as weights:
             found = rows.rows(weights, measures, self.selection, self.matrices, self.cores, alive, norms)
             described, known = weights.described(), weights.kept.matrices if weights.kept else {}
-            self.compared_with = (self.compared_with or set()) | weights.compared_with
-        notes = notes | {"unmeasured": described["unmeasured"]}
-        notes = notes | {"entries": rows.entries(found)} if not self.selection.suffix() else notes
+            looked = weights.looked_at()
+            self.compared_with = (self.compared_with or set()) | weights.compared_with.keys()
+            said = {"notes": sorted(weights.notes), "missed": [why for why in looked.values() if why]}
+        said |= {"entries": rows.entries(found)} if not self.selection.suffix() else {}
         new = {row.place: row.kept for row in found if row.kept.keys() - known.get(row.place, {}).keys()}
-        return Found([rows.table(found, m) for m in measures], notes, described, new, weights.compared_with)
+        tables = [rows.table(found, m) for m in measures]
+        return Found(tables, notes | said | {"unmeasured": described["unmeasured"]}, described, new, set(looked))
 
     @contextmanager
     def _open(self, checkpoint, after):
@@ -73,6 +75,7 @@ class Worker:
             del self.opened[c]
         if checkpoint in ends or "previous" in self.compared_with:
             self.opened[checkpoint] = weights
+            weights.compared_with, weights.notes = {}, set()  # as it looks to others
 
     @contextmanager
     def _room(self, checkpoint, after):

@@ -11,7 +11,8 @@ import nla
 def matrix_of(w_in, w_out, norm=None, kind="dense_h_to_4h"):
     """A reading matrix with a W2 beside it; w_in and w_out are (neurons, d)."""
     siblings = {"dense_4h_to_h": nla.Matrix("dense_4h_to_h", 0, 0, torch.as_tensor(w_out).float().T)}
-    weights = SimpleNamespace(matrix=lambda kind, layer: siblings[kind], norm=lambda kind, layer: norm)
+    there = {"index": lambda: [("dense_4h_to_h", 0)], "matrix": lambda kind, layer: siblings[kind]}
+    weights = SimpleNamespace(**there, norm=lambda kind, layer: norm)
     return nla.Matrix(kind, 0, 0, torch.as_tensor(w_in).float(), None, weights)
 
 

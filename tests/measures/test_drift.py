@@ -1,6 +1,7 @@
 """Drift and subspaces against closed forms, NumPy, SciPy and simulated noise, and on ladders with a fault."""
 
 import os
+import tracemalloc
 from zlib import crc32
 
 import numpy as np
@@ -211,7 +212,7 @@ def test_drift_counts_from_the_first_checkpoint_that_can_be_read(ladder):
     assert np.allclose(table[table.step == 1].distance, 0) and (table[table.step == 20].distance > 0).all()
 
 
-def test_what_cannot_be_fetched_this_time_is_an_error_not_nan(ladder, monkeypatch):
+def test_what_cannot_be_fetched_this_time_is_nan_and_an_error_to_who_asks_for_it(ladder, monkeypatch):
     with nla.load(str(ladder), 100) as weights:
         matrix = weights.matrix("key", 0)
 
@@ -219,8 +220,10 @@ def test_what_cannot_be_fetched_this_time_is_an_error_not_nan(ladder, monkeypatc
             raise Unavailable("not now")
 
         monkeypatch.setattr(weights, "neighbour", refuse)
+        found = nla.drift(matrix)
+        assert np.isnan([found[name] for name in ("distance", "update_norm", "update_steps")]).all()
         with pytest.raises(Unavailable, match="not now"):
-            nla.drift(matrix)
+            assert matrix.initial is None
 
 
 def test_matrix_of_another_shape_is_not_compared():
@@ -246,3 +249,15 @@ def test_degenerate_matrices(shape):
             matrix = moved(now, first, first, first, kind="embed_in")
             for measure in (nla.drift, nla.subspaces):
                 assert isinstance(measure(matrix), dict)
+
+
+@pytest.mark.parametrize("shape", [(400, 64), (30, 700)])
+def test_the_null_of_rand_distance_is_drawn_in_pieces(shape, monkeypatch):
+    simulate = random_rand_distance.__wrapped__
+    whole = simulate(*shape)
+    monkeypatch.setitem(simulate.__globals__, "DRAWN", 2**20)
+    tracemalloc.start()
+    assert simulate(*shape) == pytest.approx(whole, rel=1e-12)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 3 * 2**20  # all at once would be 33 MB or more

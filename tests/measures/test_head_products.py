@@ -56,9 +56,11 @@ def test_mismatched_heads(ladder):
 def test_a_broken_factor_leaves_the_head_products_out(ladder):
     with nla.load(str(ladder), 100) as weights:
         query = weights.matrix("query", 0)
-        broken = SimpleNamespace(finite=False)
-        stub = SimpleNamespace(kind="query", per_head=query.per_head, sibling=lambda kind: broken)
-        assert nla.head_products(stub) == {}
+        for broken in (SimpleNamespace(finite=False), None):
+            stub = SimpleNamespace(
+                kind="query", per_head=query.per_head, sibling=lambda kind, needed, broken=broken: broken
+            )
+            assert nla.head_products(stub) == {}
 
 
 @pytest.mark.parametrize("d_head, d_model", [(64, 512), (100, 200), (110, 110)])

@@ -62,10 +62,10 @@ def test_wrong_bytes_of_the_right_length(acme, same, tmp_path, where):
 def test_bytes_that_stay_wrong_are_never_analysed_nor_left(acme, same, tmp_path):
     step20 = nla.checkpoints("acme/tiny")[2]
     acme.fault("wrong", f"GET /lfs/.*{step20.commit}", times=100)
-    with pytest.warns(UserWarning, match="step20: model.safetensors cannot be had: its bytes are not those") as caught:
+    with pytest.warns(UserWarning, match="step20: model.safetensors cannot be had: its bytes are not those"):
         table = nla.scan("acme/tiny", moving)
-    assert "step100 left out" in str(caught[1].message)  # it is compared with step20
-    assert set(table.step) == {0, 1} and list(table.attrs["summary"]["failed"]) == ["step20", "step100"]
+    assert set(table.step) == {0, 1, 100} and list(table.attrs["summary"]["failed"]) == ["step20"]
+    assert table[table.step == 100].moved.isna().all()  # it is compared with step20
     assert step20.commit not in {c for c, files in whole(acme, tmp_path).items() if "model.safetensors" in files}
     acme.heal()
     again = nla.scan("acme/tiny", moving)
@@ -357,3 +357,36 @@ def test_not_a_number(hub, ladder, same, value):
     path.write_bytes(good)
     hub.add("acme/tiny", branches(ladder))
     same(nla.scan("acme/tiny", moving))
+
+
+@pytest.mark.parametrize(
+    "troubles",
+    [
+        ["status", "status", "drop", "short", "short", "wrong"],
+        ["wrong", "short", "status", "wrong", "stall", "short"],
+        ["drop", "short", "wrong", "drop", "status", "wrong", "status"],
+    ],
+)
+def test_trouble_of_several_kinds_on_one_file(acme, same, tmp_path, troubles):
+    """The client itself tries again after some; each kind has its own count."""
+    commit = nla.checkpoints("acme/tiny")[2].commit
+    for kind in troubles:
+        where = "HEAD .*{}/model" if kind == "status" else "GET /lfs/.*{}"
+        acme.fault(kind, where.format(commit), code=503, after=100)
+    same(nla.scan("acme/tiny", moving))
+    assert all(fault["hits"] for fault in acme.faults)
+    whole(acme, tmp_path)
+
+
+def test_trouble_of_all_kinds_together_ends(monkeypatch):
+    monkeypatch.setattr(retries, "time", type("Clock", (), {"sleep": staticmethod(lambda seconds: None)}))
+    contact, calls = retries.Contact(), []
+    contact.made = True
+
+    def call():
+        calls.append(1)
+        raise [OSError, TimeoutError, ConnectionError, RuntimeError][len(calls) % 4]("no")
+
+    with pytest.raises(Unavailable, match="it cannot be had"):
+        contact.patiently("it", call)
+    assert len(calls) == retries.MOST + 1

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import nla
 from nla.scanning import fingerprint, store
@@ -38,6 +39,11 @@ def variants():
 
     yield closing(1), closing(1), closing(2)
     yield functools.partial(helper, 1), functools.partial(helper, 1), functools.partial(helper, 2)
+    spectra = nla.numerics.spectra
+    yield functools.partial(spectra.gram), functools.partial(spectra.gram), functools.partial(spectra.ranks)
+    yield Scaled(1).measure, Scaled(1).measure, Scaled(2).measure
+    for many in (torch.arange, lambda n: pd.DataFrame({"x": range(n)})):
+        yield closing(many(3000)), closing(many(3000)), closing(many(3000) + (many(3000) == 1500))
 
     def defaulting(k):
         def inner(m, k=k):
@@ -46,6 +52,16 @@ def variants():
         return inner
 
     yield defaulting(1), defaulting(1), defaulting(2)
+
+
+class Scaled:
+    """Something with a state, one of whose methods is a measure."""
+
+    def __init__(self, scale):
+        self.scale = scale
+
+    def measure(self, matrix):
+        return {"a": self.scale}
 
 
 def compile_measure(body):

@@ -98,6 +98,27 @@ def test_address_is_written_everywhere(tmp_path):
     assert make("address", "-n", "REPOSITORY=$(x)'").stdout == 'python3 nla/commands/targets.py address "$REPOSITORY"\n'
 
 
+@pytest.mark.parametrize(
+    "given, file",
+    [
+        ("{}/step20", "config.json"),  # in the folder above the checkpoint
+        ("{}/step20", "tokenizer.json"),
+        ("{}/step0 > tuned={}/step20", "step20/model.safetensors"),
+        ("{}", "step1/config.json"),
+    ],
+)
+def test_what_a_folder_above_says_makes_it_scan_again(ladder, tmp_path, given, file):
+    """Also where a file of long ago was moved there."""
+    model, stamp = given.format(ladder, ladder), tmp_path / "stamp"
+    path = shutil.copy(ladder / "step0" / "config.json", tmp_path / "old")
+    os.utime(path, (1, 1))
+    stamp.touch()
+    assert not targets.changed(model, stamp)
+    time.sleep(0.02)
+    os.replace(path, ladder / file)
+    assert targets.changed(model, stamp)
+
+
 def test_jobs_are_those_of_make_not_of_a_name(ladder):
     targets.scanned(ladder, "all", whole=True)
     assert "--jobs 3" in make("all", "-n", "-j3", f"MODEL={ladder}").stdout

@@ -88,3 +88,21 @@ def test_several_tables_and_what_is_not_finite(studies, original_ladder, monkeyp
     for found in (first, second):
         for name, expected in tables.items():
             pd.testing.assert_frame_equal(found[name], expected)
+
+
+@pytest.mark.parametrize("changed", ["config.json", "tokenizer.json above", "TEXT"])
+def test_computed_where_weights_or_text_are_read_otherwise(written, ladder, tmp_path, monkeypatch, changed):
+    _, made = written
+    same = nla.checkpoints(str(ladder))
+    stored.stored("study/rises", same, lambda rows: table(rows, made), rows=3)
+    assert made == [3]
+    if changed == "TEXT":
+        (tmp_path / "own.txt").write_text("def other(): pass")
+        monkeypatch.setenv("TEXT", str(tmp_path / "own.txt"))
+    elif changed == "config.json":
+        path = ladder / "step20" / changed
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"rms_norm_eps": 1e-3}))
+    else:
+        (ladder / "tokenizer.json").write_text("{}")
+    stored.stored("study/rises", same, lambda rows: table(rows, made), rows=3)
+    assert made == [3, 3]
