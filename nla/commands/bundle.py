@@ -39,7 +39,7 @@ def write(model, steps="all", folder=None):
     folder : pathlib.Path, optional
         By default build/MODEL/bundle.
     """
-    folder = folder or paths.build(models.slug(model)) / "bundle"
+    folder = folder or paths.build(models.slug(models.absolute(model))) / "bundle"
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     (partial / "tables").mkdir(parents=True, exist_ok=True)
     try:

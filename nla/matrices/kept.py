@@ -74,7 +74,7 @@ def write(checkpoint, notes, matrices):
 
 
 def _path(checkpoint):
-    folder = paths.build(paths.slug(checkpoint.model)) / "spectra"
+    folder = paths.build(paths.slug(paths.absolute(checkpoint.model))) / "spectra"
     return folder / f"{paths.slug(checkpoint.revision)}.safetensors"
 
 

@@ -147,7 +147,7 @@ def _link(source, file):
 
 def evict(ladder, keep):
     """Remove from this disk what this process used of the repositories of `ladder`, but the checkpoints to `keep`."""
-    parents, keep, ours = _repositories(ladder), {c.folder for c in keep}, hub_listing.HUB.ours
+    parents, keep, ours = _repositories(ladder), {c.folder for c in keep if c}, hub_listing.HUB.ours
     for place in [p for p in list(ours) if p.parent in parents and p not in keep]:
         ours.discard(place)
         if not keeping() and not (place / ".keep").exists():

@@ -12,7 +12,7 @@ import numpy as np
 
 from nla.models import bundles, chains, hub_listing, paths, published, sources
 from nla.models.errors import CheckpointError, unknown
-from nla.models.folder import FORMATS, read_json, weight_files
+from nla.models.folder import is_checkpoint, read_json, weight_files
 from nla.numerics import steps
 
 FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # endings of weights
@@ -115,11 +115,11 @@ def _in_folder(model, folder):
     named = {path.name: path.is_dir() for path in folder.iterdir() if path.is_dir() or path.suffix in FILES}
     rungs, left = steps.follow([n for n in named if named[n]], lambda name: at(name).source.has_weights(), folder)
     left |= {name: "a file" for name in named if not named[name] and steps.LIKE.search(name.lower())}
-    ladder, above = [at(*rung) for rung in rungs], [f for pair in FORMATS for f in pair if (folder / f).is_file()]
+    ladder, above = [at(*rung) for rung in rungs], is_checkpoint(folder)
     if above and any(c.source.has_weights() for c in ladder):
         step = _final_step(folder, ladder)
         if isinstance(step, str):
-            return ladder, left | ({above[0]: step} if step else {})
+            return ladder, left | ({"the weights above": step} if step else {})
         final = Checkpoint(model, "final", step, "pretraining", folder)
         return sorted([*ladder, final], key=lambda c: c.step), left
     if ladder and not above:

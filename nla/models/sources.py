@@ -106,6 +106,8 @@ class InBundle(_Source):
     def identity(self):
         return self.entry["identity"]
 
+    described = identity
+
     def content(self):
         return self.entry["content"]
 

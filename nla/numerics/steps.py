@@ -96,6 +96,7 @@ def line(left):
     for why, names in _grouped(left, str).items():
         names = [name if name.isprintable() else repr(name) for name in sorted(names)]
         shown = names if len(left) <= 30 or len(names) <= 4 else [*names[:3], "...", names[-1]]
+        why = why if why.isprintable() else repr(why)
         parts.append(f"{', '.join(shown)} ({why}{f', {len(names)} in all' if len(shown) < len(names) else ''})")
     return "; ".join(parts)
 

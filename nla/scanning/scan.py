@@ -61,15 +61,14 @@ def scan(
     plan = Plan.of(model, measures, steps, kinds, layers, refresh, sketch)
     tables, failed = plan.stored()
     errors = _measure(plan, tables, failed, device, workers, scheduler, progress, visit)
-    sound = [c for c in plan.measures if c in tables and tables[c].rows.finite.all()][-1:]  # where models are run
-    cache.evict(plan.ladder, keep=(plan.ladder[0], plan.ladder[-1], *sound))
-    for revision, why in (missed for table in tables.values() for missed in table.notes["missed"]):
-        failed.setdefault(revision, why)
+    sound = [c for c, table in tables.items() if len(table.rows) and table.rows.finite.all()]  # where models are run
+    cache.evict(plan.ladder, keep=(plan.ladder[0], plan.ladder[-1], max(sound, key=plan.ladder.index, default=None)))
+    failed |= {r: why for table in tables.values() for r, why in table.notes["missed"] if r not in failed}
+    for revision, reason in failed.items() if not plan.ladder[0].bundled else ():
+        warnings.warn(f"{model} {revision} left out: {reason}", stacklevel=2)
     if not tables:
         none = f"no checkpoint of {model} could be measured: {next(iter(failed.values()))}"
         raise next(errors, CheckpointError(none))
-    for revision, reason in failed.items():
-        warnings.warn(f"{model} {revision} left out: {reason}", stacklevel=2)
     return _whole(plan, tables, failed, progress and plan.counts["done"])
 
 

@@ -68,7 +68,9 @@ def bundled(checkpoint, name):
         rows = _by_revision(path, path.stat().st_mtime_ns).get(checkpoint.revision, pd.DataFrame())
     except (OSError, KeyError, ValueError, pa.ArrowException) as error:
         raise CheckpointError(f"{path} is not a table of a bundle: {_first_line(error)}") from None
-    notes = {name: checkpoint.source.entry.get(name) for name in ("identity", "content", "entries")}
+    entry = checkpoint.source.entry
+    notes = {name: entry[name] for name in ("identity", "content", "unmeasured")}
+    notes |= {"described": entry["identity"], "notes": [], "missed": []}
     rows = rows.assign(model=checkpoint.model) if len(rows) else rows
     return Table(rows.reset_index(drop=True), notes)
 

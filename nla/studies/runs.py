@@ -69,7 +69,7 @@ def few(count):
 
 
 def _path(run, checkpoint):
-    folder = paths.build(paths.slug(checkpoint.model)) / "runs" / fingerprint.fingerprint(run)
+    folder = paths.build(paths.slug(paths.absolute(checkpoint.model))) / "runs" / fingerprint.fingerprint(run)
     return folder / f"{paths.slug(checkpoint.revision)}.parquet"
 
 

@@ -49,7 +49,7 @@ def test_the_same_numbers_without_the_weights(bundled):
     folder, tables, own = bundled
     found = nla.scan(str(folder), MEASURES)
     same(found, tables)
-    assert found.attrs["summary"] == {"done": 0, "reused": 4, "duplicates": 1, "failed": {}}
+    assert found.attrs["summary"] == {"done": 0, "reused": 4, "duplicates": 1, "failed": {}, "notes": []}
     same(nla.scan(str(folder), mine), own)
     assert set(found.model) == {str(folder)}
     some = nla.scan(str(folder), nla.norms, steps=[20, 100], kinds=["query"])

@@ -186,10 +186,10 @@ def test_of_one_step_in_several_forms_the_one_with_weights_is_taken(tmp_path, hu
         (("checkpoint-1000", 1000), 1, [500, 1000], ""),
         ((".", 1234), 7, [500, 1000, 1234], ""),
         ((".", 1234), 1, [500, 1000, 1234], ""),  # as its trainer says; audit says that it is a copy
-        ((".", 1000), 0, [500, 1000], "model.safetensors (the weights of checkpoint-500)"),  # the best one
-        ((".", 1000), 7, [500, 1000], "model.safetensors (other weights"),
-        (None, 7, [500, 1000], "model.safetensors (other weights"),
-        ((".", "many"), 7, [500, 1000], "model.safetensors (other weights"),
+        ((".", 1000), 0, [500, 1000], "the weights above (the weights of checkpoint-500)"),  # the best one
+        ((".", 1000), 7, [500, 1000], "the weights above (other weights"),
+        (None, 7, [500, 1000], "the weights above (other weights"),
+        ((".", "many"), 7, [500, 1000], "the weights above (other weights"),
     ],
 )
 def test_what_a_trainer_leaves(state, own, steps_found, said, tmp_path):
