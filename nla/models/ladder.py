@@ -113,7 +113,7 @@ def _in_folder(model, folder):
         return Checkpoint(model, name, step, stage, folder / name, shift=shift)
 
     named = {path.name: path.is_dir() for path in folder.iterdir() if path.is_dir() or path.suffix in FILES}
-    rungs, left = steps.follow([n for n in named if named[n]], lambda name: at(name).source.has_weights(), folder)
+    rungs, left = steps.follow([n for n in named if named[n]], lambda name: at(name).source.mark(), folder)
     left |= {name: "a file" for name in named if not named[name] and steps.LIKE.search(name.lower())}
     ladder, above = [at(*rung) for rung in rungs], is_checkpoint(folder)
     if above and any(c.source.has_weights() for c in ladder):

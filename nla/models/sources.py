@@ -40,6 +40,10 @@ class _Source:
             return True
         return False
 
+    def mark(self):
+        """How good they are beside other weights of the same step: 0 for none, 1 for a .pt, of whatever that is."""
+        return self.has_weights() and 1 + all(not f.name.endswith(".pt") for f in self._weights())
+
     def content(self):
         """One short hash of the files of the weights: equal for checkpoints that are copies of one another."""
         return _short("".join(f.digest for f in self.weight_files()))

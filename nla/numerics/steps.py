@@ -56,8 +56,9 @@ def label(step):
 def follow(names, readable, folder=None):
     """One path through training along these names: a list of `Rung` in order, and {name: why it is not followed}.
 
-    Of several names for one step the one that holds weights is taken, as `readable` says; if several do, in a `folder`
-    that is an error, and of branches the plainest is taken. Of several runs of a stage, ingredients or seeds, the first
+    Of several names for one step the one that holds weights is taken, of the best if several do, as `readable` marks
+    them, 0 for none. If several are as good, in a `folder` that is an error, and of branches the plainest is taken. Of
+    several runs of a stage, ingredients or seeds, the first
     is followed. A stage that begins below the end of the one before starts anew: its steps are shifted by that end.
     """
     known = {name: step for name in sorted(names, key=_plain) if (step := parse(name))}
@@ -65,8 +66,9 @@ def follow(names, readable, folder=None):
     left = {name: "no step" for name, text in odd.items() if LIKE.search(text)}
     left |= {name: "being written" for name in left if WRITTEN.match(odd[name])}
     for twins in _grouped(known, lambda s: (s.stage, s.step, None if folder else _place(s))).values():
-        there = [name for name in twins if readable(name)] if len(twins) > 1 else []
-        left |= {name: "no weights" for name in twins if there and name not in there}
+        marks = {name: readable(name) for name in twins} if len(twins) > 1 else {}
+        there = [name for name in marks if marks[name] and marks[name] == max(marks.values())]
+        left |= {n: f"as {there[0]}" if mark else "no weights" for n, mark in marks.items() if there and n not in there}
     rungs, end = [], 0
     for stage in sorted({step.stage for step in known.values()}):
         here = {name: step for name, step in known.items() if step.stage == stage and name not in left}
