@@ -13,6 +13,7 @@ import json
 import re
 import threading
 import time
+from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, quote, unquote, urlsplit
@@ -63,10 +64,14 @@ def _files(content):
 
 
 class HubServer:
-    """The server; a context manager. `requests` is the log: (method, path, headers), in order of arrival."""
+    """The server; a context manager.
+
+    `requests` is the log: (method, path, headers), in order of arrival; `sent`, {path: bytes} of LFS files.
+    """
 
     def __init__(self, page=1000):
         self.repositories, self.faults, self.requests, self.page = {}, [], [], page
+        self.sent = Counter()
         self.lock, self.ended = threading.Lock(), threading.Event()
         self.api = self._listen(_Api)
         self.lfs = self._listen(_Lfs)
@@ -272,4 +277,7 @@ class _Lfs(_Handler):
                 return self.refuse(416, **{"Content-Range": f"bytes */{entry.size}"})
             data, status = data[start : end + 1], 206
             headers["Content-Range"] = f"bytes {start}-{end}/{entry.size}"
+        if self.command == "GET":
+            with self.hub.lock:
+                self.hub.sent[path] += len(data)
         return self.reply(data, status, **headers)

@@ -15,6 +15,8 @@ from nla.numerics import threads
 from nla.scanning import rows
 from nla.scanning.fingerprint import pure
 
+BEFORE = "previous.previous"
+
 
 @dataclass(frozen=True)
 class Found:
@@ -55,7 +57,7 @@ class Worker:
             found = rows.rows(weights, measures, self.selection, self.matrices, self.cores, alive, norms)
             described, known = weights.described(), weights.kept.matrices if weights.kept else {}
             looked = weights.looked_at()
-            self.compared_with = (self.compared_with or set()) | weights.compared_with.keys()
+            self.compared_with = (self.compared_with or set()) | looked.keys()
             said = {"notes": sorted(weights.notes), "missed": [why for why in looked.values() if why]}
         said |= {"entries": rows.entries(found)} if not self.selection.suffix() else {}
         new = {row.place: row.kept for row in found if row.kept.keys() - known.get(row.place, {}).keys()}
@@ -64,16 +66,17 @@ class Worker:
 
     @contextmanager
     def _open(self, checkpoint, after):
-        """Its `Weights`, which stay open for those compared with it: the ends for good, this one until the next."""
+        """Its `Weights`, which stay open for those compared with it: the ends for good, others for a while."""
         weights = self.opened.pop(checkpoint, None)
         if not isinstance(weights, Weights):
             room = partial(self._room, checkpoint, after)
             weights = Weights(checkpoint, self.ladder, self.device, self.opened, room)
         yield weights
-        ends = (self.ladder[0], self.ladder[-1])
-        for c in [c for c, w in self.opened.items() if c not in ends and isinstance(w, Weights)]:
+        before = next(neighbours(self.ladder, checkpoint, "previous"), None) if BEFORE in self.compared_with else None
+        stay = (self.ladder[0], self.ladder[-1], before)
+        for c in [c for c, w in self.opened.items() if c not in stay and isinstance(w, Weights)]:
             del self.opened[c]
-        if checkpoint in ends or "previous" in self.compared_with:
+        if checkpoint in stay or "previous" in self.compared_with:
             self.opened[checkpoint] = weights
             weights.compared_with, weights.notes = {}, set()  # as it looks to others
 
@@ -81,10 +84,9 @@ class Worker:
     def _room(self, checkpoint, after):
         """Room on this disk while a checkpoint is opened, and then the next one may come."""
         try:
-            keep = [self.ladder[0], self.ladder[-1]]
-            if self.compared_with is not None:
-                keep = [next(neighbours(self.ladder, checkpoint, which), checkpoint) for which in self.compared_with]
-            self.stream.make_room(checkpoint, keep)
+            near = [which for which in self.compared_with or () if "." not in which]
+            keep = [next(neighbours(self.ladder, checkpoint, which), checkpoint) for which in near]
+            self.stream.make_room(checkpoint, [self.ladder[0], self.ladder[-1], *keep])
             yield
         except Unavailable as error:
             self.opened[checkpoint] = error  # a later one that is compared with it need not ask again
