@@ -8,7 +8,7 @@ import torch
 
 from nla.matrices.in_memory import in_memory
 from nla.matrices.weights import Weights
-from nla.running.language import fast_attention, language_model
+from nla.running import evaluation
 
 PARTS = 10  # into which the singular values of a matrix are sorted, the largest first
 
@@ -133,11 +133,19 @@ def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1, kinds=None):
         ``NAME_error`` as in `deciles`. Where it was taken before, ``NAME_beyond``: by how much more the loss rises than
         where the same part is taken after, and ``NAME_beyond_error``: on the same parts of the text. If `last` is not
         among the `parts`, these are not there.
+
+    Raises
+    ------
+    CannotRun
+        Where tensors of a checkpoint are missing or hold NaN.
     """
     rows = []
     with Weights(ladder[0], ladder) as first:
         for checkpoint in ladder:
-            model = fast_attention(language_model(checkpoint))
+            try:
+                model = evaluation.sound(checkpoint)
+            except evaluation.CannotRun as why:
+                raise evaluation.CannotRun(f"{checkpoint.revision}: {why}") from why
             with torch.no_grad():
                 whole = {name: loss(model) for name, loss in losses.items()}
             with Weights(checkpoint, ladder) as weights:
