@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PathCollection
 from matplotlib.colors import Normalize
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -123,6 +124,17 @@ def finish(fig, axs, table, ylabel, xlabel, depth):
     if table.layer.max() > 0:
         bar = fig.colorbar(ScalarMappable(depth, DEPTH), ax=list(axs.values()), label="layer", aspect=40)
         bar.ax.yaxis.get_major_locator().set_params(integer=True)
+
+
+def holds(ax):
+    """Whether a panel shows any number of its own, beside baselines, which have a zorder of 0 or less."""
+    shown = [line.get_xydata() for line in ax.lines if line.get_zorder() > 0]
+    shown += [patch.get_path().vertices for patch in ax.patches if patch.get_zorder() > 0]
+    for each in (each for each in ax.collections if each.get_zorder() > 0):
+        scattered = isinstance(each, PathCollection)
+        shown += [each.get_offsets()] if scattered else [path.vertices for path in each.get_paths()]
+    shown += [image.get_array().reshape(-1, 1) for image in ax.images]
+    return any(np.isfinite(np.ma.filled(points.astype(float), np.nan)).all(axis=1).any() for points in shown)
 
 
 def colors(names):

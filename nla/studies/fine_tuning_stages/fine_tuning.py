@@ -26,6 +26,12 @@ def sequences(bpe, pairs, most=None):
     return [(prompt, answer) for prompt, answer in found if most is None or len(prompt) + len(answer) <= most]
 
 
+def examples(now):
+    """`sequences` of held-out docstrings for a model of `evaluation.running`; none if it predicts masked tokens."""
+    masked = now.model.config.model_type in language.MASKED
+    return [] if masked else sequences(now.bpe, texts.held_out()["pairs"], evaluation.room(now.model.config))
+
+
 def _encoded(bpe, pairs):
     if bpe.token_to_id("<|user|>") == docstrings.USER:
         return [docstrings.encode(bpe, docstrings.Pair(s, tuple(p), d)) for s, p, d in pairs]

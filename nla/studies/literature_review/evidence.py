@@ -91,9 +91,10 @@ class Evidence:
         return rows[rows[column].notna()]
 
     def course(self, column, kinds=None):
-        """Medians over layers, DataFrame (steps, kinds); needs at least two checkpoints."""
+        """Medians over layers, DataFrame (steps, kinds), where every kind has one; needs two checkpoints or more."""
         rows = self.rows(column, kinds)
         course = rows.groupby(["step", "kind"], sort=False)[column].median().unstack("kind")[list(rows.kind.unique())]
+        course = course.dropna()
         if len(course) < 2:
             raise CannotSay("one checkpoint: no training to be seen")
         return course.sort_index()
@@ -107,7 +108,10 @@ class Evidence:
     def last(self, column, kinds=None):
         """Medians over layers at the last checkpoint, Series by kind."""
         rows = self.rows(column, kinds)
-        return rows[rows.step == self.steps[-1]].groupby("kind", sort=False)[column].median()
+        last = rows[rows.step == self.steps[-1]].groupby("kind", sort=False)[column].median()
+        if missing := [kind for kind in rows.kind.unique() if kind not in last]:
+            raise CannotSay(f"at the last checkpoint there is no {' or '.join(missing)} without NaN")
+        return last
 
     def by_layer(self, column, kinds=None, least=4):
         """Values at the last checkpoint, DataFrame (layers, kinds); needs `least` layers."""
