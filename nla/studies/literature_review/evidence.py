@@ -107,9 +107,10 @@ class Evidence:
 
     def last(self, column, kinds=None):
         """Medians over layers at the last checkpoint, Series by kind."""
+        kinds = [kinds] if isinstance(kinds, str) else kinds
         rows = self.rows(column, kinds)
         last = rows[rows.step == self.steps[-1]].groupby("kind", sort=False)[column].median()
-        if missing := [kind for kind in rows.kind.unique() if kind not in last]:
+        if missing := [kind for kind in (kinds or rows.kind.unique()) if kind not in last]:
             raise CannotSay(f"at the last checkpoint there is no {' or '.join(missing)} without NaN")
         return last
 
