@@ -81,7 +81,7 @@ def fold(matrix, gain=None):
 
 
 def folded(matrix):
-    """Norms and spectrum of W with and without the LayerNorm it reads folded in; nothing where that is none or holds NaN.
+    """Norms and spectrum of W with and without the LayerNorm it reads folded in; nothing if that is none or holds NaN.
 
     Returns
     -------
