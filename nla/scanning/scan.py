@@ -59,7 +59,7 @@ def scan(
     for revision, reason in failed.items():
         warnings.warn(f"{model} {revision} left out: {reason}", stacklevel=2)
     if not tables:
-        none = f"no checkpoint of {model} could be measured: {next(iter(failed.values()))}"
+        none = f"no checkpoint of {model} could be measured: {next(iter(failed.values()), 'no step was chosen')}"
         raise next(errors, CheckpointError(none))
     return _whole(plan, tables, failed)
 
