@@ -87,6 +87,8 @@ def layer_panels(table, most=6, width=2.6, height=2.2, columns=3, **options):
         layers = np.unique(table.layer[(table.kind == kind) & (table.layer >= 0)])
         shown = np.unique(np.linspace(0, len(layers) - 1, most).round().astype(int))
         pairs += [(kind, int(layer)) for layer in layers[shown]]
+    if not pairs:
+        return plt.figure(), {}
     columns, depth = min(columns, len(pairs)), Normalize(0, max(table.layer.max(), 1))
     rows = -(-len(pairs) // columns)
     fig, axs = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **options)
@@ -98,7 +100,9 @@ def layer_panels(table, most=6, width=2.6, height=2.2, columns=3, **options):
 
 
 def steps_bar(fig, axs, steps):
-    """A colour bar for training step, logarithmic in step + 1."""
+    """A colour bar for training step, logarithmic in step + 1; none beside no axes."""
+    if not axs:
+        return
     steps = sorted(set(steps))
     scale = Normalize(0, np.log1p(steps[-1]) or 1)
     bar = fig.colorbar(ScalarMappable(scale, STEPS), ax=axs, label="training step", aspect=40)

@@ -45,6 +45,9 @@ def test_what_is_left_out_everywhere_is_not_drawn(tmp_path, capsys):
         figures.show(draw(nothing, "size"), "00_none", "tiny")
         assert capsys.readouterr().out == "figure 00_none: nothing of tiny can be shown here\n"
     assert not (tmp_path / "figures" / "tiny" / "00_none.png").exists()
+    fig, axs = parts.layer_panels(nothing)
+    figures.steps_bar(fig, list(axs), [])
+    assert not axs and not fig.axes
     heads = row_norms.by_head([], 1.0)
     assert row_norms.met(heads).empty and not row_norm_plots.by_head(heads).axes
 
