@@ -88,7 +88,10 @@ class Evidence:
                 raise CannotSay(f"this model has no {' or '.join(missing)}, or none without NaN")
         if column not in rows or rows[column].isna().all():
             raise CannotSay(f"{column} could not be measured")
-        return rows[rows[column].notna()]
+        rows = rows[rows[column].notna()]
+        if missing := [kind for kind in kinds or () if kind not in set(rows.kind)]:
+            raise CannotSay(f"{column} of {' and '.join(missing)} could not be measured")
+        return rows
 
     def course(self, column, kinds=None):
         """Medians over layers, DataFrame (steps, kinds), where every kind has one; needs two checkpoints or more."""
@@ -107,10 +110,13 @@ class Evidence:
 
     def last(self, column, kinds=None):
         """Medians over layers at the last checkpoint, Series by kind."""
-        kinds = [kinds] if isinstance(kinds, str) else kinds
+        return self.end(column, kinds).groupby("kind", sort=False)[column].median()
+
+    def end(self, column, kinds=None):
+        """`rows` of the last checkpoint, where none of their kinds may be missing."""
         rows = self.rows(column, kinds)
-        last = rows[rows.step == self.steps[-1]].groupby("kind", sort=False)[column].median()
-        if missing := [kind for kind in (kinds or rows.kind.unique()) if kind not in last]:
+        last = rows[rows.step == self.steps[-1]]
+        if missing := [kind for kind in rows.kind.unique() if kind not in set(last.kind)]:
             raise CannotSay(f"at the last checkpoint there is no {' or '.join(missing)} without NaN")
         return last
 
