@@ -133,19 +133,11 @@ def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1, kinds=None):
         ``NAME_error`` as in `deciles`. Where it was taken before, ``NAME_beyond``: by how much more the loss rises than
         where the same part is taken after, and ``NAME_beyond_error``: on the same parts of the text. If `last` is not
         among the `parts`, these are not there.
-
-    Raises
-    ------
-    CannotRun
-        Where tensors of a checkpoint are missing or hold NaN.
     """
     rows = []
     with Weights(ladder[0], ladder) as first:
         for checkpoint in ladder:
-            try:
-                model = evaluation.sound(checkpoint)
-            except evaluation.CannotRun as why:
-                raise evaluation.CannotRun(f"{checkpoint.revision}: {why}") from why
+            model = _sound(checkpoint)
             with torch.no_grad():
                 whole = {name: loss(model) for name, loss in losses.items()}
             with Weights(checkpoint, ladder) as weights:
@@ -165,6 +157,14 @@ def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1, kinds=None):
                             row |= _means({n: r - after[part % PARTS][n] for n, r in rises.items()}, "_beyond")
                         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _sound(checkpoint):
+    """`evaluation.sound`, whose `CannotRun` names the checkpoint."""
+    try:
+        return evaluation.sound(checkpoint)
+    except evaluation.CannotRun as why:
+        raise evaluation.CannotRun(f"{checkpoint.revision}: {why}") from why
 
 
 def _taken(matrix, first, part, taken):
