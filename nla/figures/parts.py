@@ -4,6 +4,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PathCollection
 from matplotlib.colors import Normalize
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
@@ -88,6 +89,8 @@ def layer_panels(table, most=6, width=2.6, height=2.2, columns=3, **options):
         layers = np.unique(table.layer[(table.kind == kind) & (table.layer >= 0)])
         shown = np.unique(np.linspace(0, len(layers) - 1, most).round().astype(int))
         pairs += [(kind, int(layer)) for layer in layers[shown]]
+    if not pairs:
+        return plt.figure(), {}
     columns, depth = min(columns, len(pairs)), Normalize(0, max(table.layer.max(), 1))
     rows = -(-len(pairs) // columns)
     fig, axs = plt.subplots(rows, columns, figsize=(width * columns, height * rows), squeeze=False, **options)
@@ -99,7 +102,9 @@ def layer_panels(table, most=6, width=2.6, height=2.2, columns=3, **options):
 
 
 def steps_bar(fig, axs, steps):
-    """A colour bar for training step, logarithmic in step + 1."""
+    """A colour bar for training step, logarithmic in step + 1; none beside no axes."""
+    if not axs:
+        return
     steps = sorted(set(steps))
     scale = Normalize(0, np.log1p(steps[-1]) or 1)
     bar = fig.colorbar(ScalarMappable(scale, STEPS), ax=axs, label="training step", aspect=40)
@@ -125,6 +130,17 @@ def finish(fig, axs, table, ylabel, xlabel, depth):
     if table.layer.max() > 0:
         bar = fig.colorbar(ScalarMappable(depth, DEPTH), ax=list(axs.values()), label="layer", aspect=40)
         bar.ax.yaxis.get_major_locator().set_params(integer=True)
+
+
+def holds(ax):
+    """Whether a panel shows any number of its own, beside baselines, which have a zorder of 0 or less."""
+    shown = [line.get_xydata() for line in ax.lines if line.get_zorder() > 0]
+    shown += [patch.get_path().vertices for patch in ax.patches if patch.get_zorder() > 0]
+    for each in (each for each in ax.collections if each.get_zorder() > 0):
+        scattered = isinstance(each, PathCollection)
+        shown += [each.get_offsets()] if scattered else [path.vertices for path in each.get_paths()]
+    shown += [image.get_array().reshape(-1, 1) for image in ax.images]
+    return any(np.isfinite(np.ma.filled(points.astype(float), np.nan)).all(axis=1).any() for points in shown)
 
 
 def colors(names):

@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 from PIL import Image
 
+from nla.figures import parts
 from nla.models.paths import absolute, folder as folder_of, root, slug
 
 
@@ -36,11 +37,18 @@ def save(fig, name, model):
 
 
 def show(fig, name, model):
-    """Save the figure, and show in the notebook exactly what was saved; where nothing is in it, say so."""
-    if not fig.axes:
+    """Save the figure, and show in the notebook exactly what was saved; where nothing is in it, or in a panel, say so.
+
+    A figure of which nothing can be shown is a line of text.
+    """
+    panels = [ax for ax in fig.axes if ax.axison and ax.get_label() != "<colorbar>"]
+    bare = [ax for ax in panels if not parts.holds(ax)]
+    if len(bare) == len(panels):
         plt.close(fig)
         print(f"figure {name}: nothing of {name_of(model)} can be shown here")
         return
+    for ax in bare:
+        ax.text(0.5, 0.5, "nothing to show", transform=ax.transAxes, ha="center", va="center", color=parts.GREY)
     path = save(fig, name, model)
     plt.close(fig)
     display_png(path.read_bytes(), f"figure {name} for {name_of(model)}")

@@ -42,14 +42,14 @@ def draw(ax, rows, width, color, base=0.0):
     m, n = rows.rows.iloc[0], rows.cols.iloc[0]
     lower, upper = marchenko_pastur.mp_edges(m, n)
     s, x = in_edges(rows), np.linspace(lower / upper, 1, 200)
-    density, under = marchenko_pastur.mp_density(x * upper, m, n) * upper, -2 * base
+    density, under = marchenko_pastur.mp_density(x * upper, m, n) * upper, 1 - base / 50
     peak = density[1:].max()  # [0] is 0, which a square matrix has nowhere else
     bins = np.arange(0, s.max() + 2 * width, width)
     outside = s[(s > 1.02) | (s < x[0] - 0.02)]
     grey = ax.fill_between(x[1:], base, base + density[1:] / peak, color=parts.GREY, lw=0, zorder=under)
     heights = base + np.histogram(s, bins, density=True)[0] / peak
-    curve = ax.stairs(heights, bins, baseline=base, color=color, lw=1.2, zorder=under + 1)
-    (ticks,) = ax.plot(outside, np.full(len(outside), base - 0.1), "|", color=color, ms=4, mew=0.8, zorder=under + 1)
+    curve = ax.stairs(heights, bins, baseline=base, color=color, lw=1.2, zorder=under + 0.01)
+    (ticks,) = ax.plot(outside, np.full(len(outside), base - 0.1), "|", color=color, ms=4, mew=0.8, zorder=under + 0.01)
     return [grey, curve, ticks]
 
 

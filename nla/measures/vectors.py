@@ -85,7 +85,7 @@ def fold(matrix, gain=None):
 
 
 def folded(matrix):
-    """Norms and spectrum of W before and after the LayerNorm it reads is folded in; nothing where it reads none.
+    """Norms and spectrum of W with and without the LayerNorm it reads folded in; nothing if that is none or holds NaN.
 
     Returns
     -------
@@ -104,7 +104,7 @@ def folded(matrix):
     Elhage et al. 2021, A Mathematical Framework for Transformer Circuits, for folding.
     """
     norm = matrix.norm
-    if norm is None:
+    if norm is None or not norm.gain.isfinite().all():
         return {}
     gain, plain = norm.gain, matrix.singular_values
     order = np.random.default_rng(zlib.crc32(f"{matrix.kind} {matrix.layer}".encode())).permutation(len(gain))

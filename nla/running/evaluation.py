@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from nla.models.errors import NoWeights
 from nla.running import language, texts as running_texts
 from nla.running.losses import losses_on
 from nla.running.texts import texts
@@ -41,14 +42,27 @@ def running(checkpoint, entries=0, most=3e8):
     if entries > most:
         raise CannotRun(f"its matrices have more than {most:g} entries")
     bpe = tokenizer_for(checkpoint, language.configuration(checkpoint).vocab_size)  # before the model is fetched
-    model = language.fast_attention(language.headless_model(checkpoint))
-    if spoiled(model):
-        raise CannotRun("its weights hold NaN or Inf")
-    length = min(LENGTH, getattr(model.config, "max_position_embeddings", LENGTH))
-    windows = running_texts.windows(bpe, texts(), length)
+    model = sound(checkpoint, language.headless_model)
+    windows = running_texts.windows(bpe, texts(), room(model.config))
     if len(windows) < 2:
         raise CannotRun("the text is shorter than two windows")
     return Running(model, bpe, windows, losses_on(model, bpe, windows))
+
+
+def sound(checkpoint, load=language.language_model):
+    """The model of a checkpoint with fast attention; `CannotRun` where tensors of it are missing or hold NaN."""
+    try:
+        model = language.fast_attention(load(checkpoint))
+    except (ValueError, NoWeights) as error:
+        raise CannotRun(str(error).rpartition(": ")[2]) from error
+    if names := spoiled(model):
+        raise CannotRun(f"NaN or infinity in {names[0]}" + (f" and {len(names) - 1} more" if names[1:] else ""))
+    return model
+
+
+def room(config, most=LENGTH):
+    """How many tokens a model of this configuration is given at once: `most`, or as many as it can read."""
+    return min(most, getattr(config, "max_position_embeddings", None) or most)
 
 
 def tokenizer_for(checkpoint, tokens):

@@ -46,7 +46,8 @@ def _loaded(model_class, checkpoint, **options):
     with checkpoint.source.held() as folder:  # or another process may evict it before it is read
         model, loading = model_class.from_pretrained(folder, output_loading_info=True, **how)
     if loading["missing_keys"]:
-        raise ValueError(f"{folder}: missing tensors {sorted(loading['missing_keys'])}")
+        first, *more = sorted(loading["missing_keys"])
+        raise ValueError(f"{folder}: missing tensors {first}" + (f" and {len(more)} more" if more else ""))
     return model.eval()
 
 

@@ -8,7 +8,7 @@ import torch
 
 from nla.matrices.in_memory import in_memory
 from nla.matrices.weights import Weights
-from nla.running.language import fast_attention, language_model
+from nla.running import evaluation
 
 PARTS = 10  # into which the singular values of a matrix are sorted, the largest first
 
@@ -137,7 +137,7 @@ def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1, kinds=None):
     rows = []
     with Weights(ladder[0], ladder) as first:
         for checkpoint in ladder:
-            model = fast_attention(language_model(checkpoint))
+            model = _sound(checkpoint)
             with torch.no_grad():
                 whole = {name: loss(model) for name, loss in losses.items()}
             with Weights(checkpoint, ladder) as weights:
@@ -157,6 +157,14 @@ def removal(ladder, losses, parts=(PARTS // 2, -1), last=-1, kinds=None):
                             row |= _means({n: r - after[part % PARTS][n] for n, r in rises.items()}, "_beyond")
                         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _sound(checkpoint):
+    """`evaluation.sound`, whose `CannotRun` names the checkpoint."""
+    try:
+        return evaluation.sound(checkpoint)
+    except evaluation.CannotRun as why:
+        raise evaluation.CannotRun(f"{checkpoint.revision}: {why}") from why
 
 
 def _taken(matrix, first, part, taken):

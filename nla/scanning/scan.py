@@ -67,7 +67,7 @@ def scan(
     for revision, reason in failed.items() if not plan.ladder[0].bundled else ():
         warnings.warn(f"{model} {revision} left out: {reason}", stacklevel=2)
     if not tables:
-        none = f"no checkpoint of {model} could be measured: {next(iter(failed.values()))}"
+        none = f"no checkpoint of {model} could be measured: {next(iter(failed.values()), 'no step was chosen')}"
         raise next(errors, CheckpointError(none))
     return _whole(plan, tables, failed, progress and plan.counts["done"])
 

@@ -28,22 +28,27 @@ def crooked_ladder(folder, steps=STEPS, rate=3e-3, spoilt=SPOILT):
         Learning rate of Adam; 0 gives a ladder that was never trained.
     spoilt : str or None
     """
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        trained(_model(), folder, steps, rate, VOCABULARY[1])
+    if spoilt:
+        spoil(folder / f"step{steps[-1]}", spoilt)
+    return folder
+
+
+def trained(model, folder, steps, rate=3e-3, grown=None):
+    """`folder` with a tokenizer.json of 300 tokens, and this model after each of `steps` in step*/, fp16.
+
+    At step `GROWN` its embeddings become `grown` rows tall, unless that is None.
+    """
     text = texts.held_out()["source"]
     bpe = _tokenizer(text)
     folder.mkdir(parents=True)
     bpe.save(str(folder / "tokenizer.json"))
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        _train(_model(), texts.windows(bpe, text, LENGTH), folder, steps, rate)
-    if spoilt:
-        _spoil(folder / f"step{steps[-1]}" / "model.safetensors", spoilt)
-    return folder
-
-
-def _train(model, windows, folder, steps, rate):
+    windows = texts.windows(bpe, text, LENGTH)
     for step in range(steps[-1] + 1):
-        if step == GROWN:
-            model.resize_token_embeddings(VOCABULARY[1], mean_resizing=False)
+        if grown and step == GROWN:
+            model.resize_token_embeddings(grown, mean_resizing=False)
         if step in (0, GROWN):
             optimizer = torch.optim.Adam(model.parameters(), rate)
         if step in steps:
@@ -53,6 +58,7 @@ def _train(model, windows, folder, steps, rate):
         model(batch, labels=batch).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
+    return folder
 
 
 def _tokenizer(text):
@@ -88,7 +94,8 @@ def _model():
     return LlamaForCausalLM(config)
 
 
-def _spoil(path, name):
-    tensors = load_file(path)
-    tensors[name][0, 0] = torch.nan
-    save_file(tensors, path, metadata={"format": "pt"})
+def spoil(folder, name):
+    """Put NaN into the first entry of the tensor `name` of the checkpoint in `folder`."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors[name].view(-1)[0] = torch.nan
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})

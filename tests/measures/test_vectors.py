@@ -145,6 +145,13 @@ def test_folded_numbers_by_svd(ladder):
     assert nla.folded.kinds == ("query", "key", "value", "dense_h_to_4h", "gate", "embed_out")
 
 
+def test_a_gain_with_nan_is_not_folded_in(ladder):
+    with nla.load(str(ladder)) as weights:
+        matrix = weights.matrix("query", 1)
+        matrix.norm.gain[3] = torch.nan
+        assert nla.folded(matrix) == {} != nla.folded(weights.matrix("query", 0))
+
+
 def test_a_gain_that_knows_nothing_changes_nothing():
     """Random matrix, random gain: own and shuffled ratio agree, and 1 for the Frobenius norm."""
     generator, found = torch.Generator().manual_seed(0), []

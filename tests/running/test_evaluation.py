@@ -1,13 +1,17 @@
 """A checkpoint is run on a text, or it is said why not."""
 
+import re
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import Tokenizer
 
 import nla
 from nla.running import evaluation, language, losses, texts
+from nla.studies.fine_tuning_stages import fine_tuning
+from nla.studies.low_rank_compression import calibration
 from nla.studies.random_matrix_theory import overlaps
 from tests.helpers.activations import FakeBpe, family
 from tests.helpers.families import CONFIGS, build
@@ -45,6 +49,33 @@ def test_a_folder_is_run_on_the_text_or_it_is_said_why_not(name, tmp_path, monke
     with_tokenizer(tmp_path / "m", *(f"<{i}>" for i in range(5)))
     with pytest.raises(evaluation.CannotRun, match=r"tokenizer\.json has 1029 tokens, the model 1025"):
         evaluation.running(checkpoint)
+
+
+def test_what_cannot_be_run_is_named_and_what_can_is_given_what_it_can_read(tmp_path):
+    """A chain of which one link has no head, one NaN; windows as long as the positions of the shorter model."""
+    from transformers import AutoModel
+
+    settings = CONFIGS["gpt2"] | {"vocab_size": 1025, "max_position_embeddings": 40}
+    whole = build("gpt2", **settings | {"tie_word_embeddings": False})
+    whole.save_pretrained(tmp_path / "whole")
+    AutoModel.from_pretrained(tmp_path / "whole").save_pretrained(tmp_path / "headless")
+    with torch.no_grad():
+        whole.transformer.h[1].mlp.c_fc.weight[0, 0] = torch.nan
+    whole.save_pretrained(tmp_path / "spoilt")
+    links = [with_tokenizer(tmp_path / name) and str(tmp_path / name) for name in ("whole", "headless", "spoilt")]
+    chain = nla.checkpoints(">".join(links))
+    assert evaluation.sound(chain[0]).config.n_positions == 40 == evaluation.room(evaluation.sound(chain[0]).config)
+    for link, why in ((1, "missing tensors lm_head.weight"), (2, "NaN or infinity in transformer.h.1.mlp.c_fc.weight")):
+        with pytest.raises(evaluation.CannotRun, match=re.escape(why)):
+            evaluation.sound(chain[link])
+        with pytest.raises(evaluation.CannotRun, match=f"^{chain[link].revision}: {re.escape(why)}"):
+            fine_tuning.removal([chain[0], chain[link]], fine_tuning.tokenizer(chain, 1), answers=True, kinds=["query"])
+    checkpoint, _ = calibration.sound(chain)
+    assert checkpoint == chain[0]
+    found = fine_tuning.removal([chain[0]] * 2, fine_tuning.tokenizer(chain, 1), answers=False, kinds=["query"])
+    assert np.isfinite(found.source).all()
+    examples = fine_tuning.examples(evaluation.running(chain[0]))
+    assert examples and max(len(prompt) + len(answer) for prompt, answer in examples) <= 40
 
 
 def test_a_bert_without_its_head_can_be_read_but_not_scored(tmp_path):

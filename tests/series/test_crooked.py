@@ -45,8 +45,29 @@ def test_what_is_left_out_everywhere_is_not_drawn(tmp_path, capsys):
         figures.show(draw(nothing, "size"), "00_none", "tiny")
         assert capsys.readouterr().out == "figure 00_none: nothing of tiny can be shown here\n"
     assert not (tmp_path / "figures" / "tiny" / "00_none.png").exists()
+    fig, axs = parts.layer_panels(nothing)
+    figures.steps_bar(fig, list(axs), [])
+    assert not axs and not fig.axes
     heads = row_norms.by_head([], 1.0)
     assert row_norms.met(heads).empty and not row_norm_plots.by_head(heads).axes
+
+
+def test_a_panel_without_a_number_of_its_own_says_so(tmp_path, capsys):
+    fig, axs = plt.subplots(1, 6)
+    for ax in axs:
+        ax.axhline(1, color=figures.GREY, zorder=0)
+    axs[1].plot([0, 1], [np.nan, np.nan])
+    axs[2].scatter([0], [np.nan])
+    axs[3].scatter([0], [2])
+    axs[4].imshow([[np.nan, 1]])
+    axs[5].plot([0, 1], [np.nan, 1], ".")
+    figures.show(fig, "00_some", "tiny")
+    assert [[text.get_text() for text in ax.texts] for ax in axs] == [["nothing to show"]] * 3 + [[]] * 3
+    fig, ax = plt.subplots()
+    ax.imshow([[np.nan, np.nan]])
+    figures.show(fig, "00_none", "tiny")
+    assert capsys.readouterr().out.splitlines()[-1] == "figure 00_none: nothing of tiny can be shown here"
+    assert [path.name for path in (tmp_path / "figures" / "tiny").iterdir()] == ["00_some.png"]
 
 
 def test_an_axis_with_nothing_above_zero_stays_linear(tmp_path):

@@ -449,3 +449,13 @@ def test_citations():
     assert references.short("ars2026") == "ErnestG4 2026"
     assert references.cited("meng2023") == "[Meng & Yao 2023](https://arxiv.org/abs/2111.13331)"
     assert references.as_markdown().count("\n- ") == len(references.references())
+
+
+def test_a_kind_that_ends_in_nan_is_not_compared():
+    """Its rows at the end are left out of the table: the course ends before, and of the end nothing is said."""
+    rows = table(stable_rank=fall(64), weibull_plot_shape=1.2)
+    rows.loc[(rows.kind == "dense_h_to_4h") & (rows.step == STEPS[-1]), "finite"] = False
+    known = evidence.Evidence(rows)
+    assert known.course("stable_rank").index.tolist() == STEPS[:-1] and known.steps == STEPS
+    found = entries.weibull_shapes.finding(known)
+    assert found.verdict == "cannot say" and "no dense_h_to_4h without NaN" in found.reason

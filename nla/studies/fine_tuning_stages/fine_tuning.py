@@ -26,6 +26,12 @@ def sequences(bpe, pairs, most=None):
     return [(prompt, answer) for prompt, answer in found if most is None or len(prompt) + len(answer) <= most]
 
 
+def examples(now):
+    """`sequences` of held-out docstrings for a model of `evaluation.running`; none if it predicts masked tokens."""
+    masked = now.model.config.model_type in language.MASKED
+    return [] if masked else sequences(now.bpe, texts.held_out()["pairs"], evaluation.room(now.model.config))
+
+
 def _encoded(bpe, pairs):
     if bpe.token_to_id("<|user|>") == docstrings.USER:
         return [docstrings.encode(bpe, docstrings.Pair(s, tuple(p), d)) for s, p, d in pairs]
@@ -63,20 +69,34 @@ def by_stage(checkpoints, examples, kinds=None):
     """What it costs on answers, at each stage, to take out the smallest tenth of one kind: stage, kind, rise, error."""
     found = []
     for checkpoint in checkpoints:
-        model = language.fast_attention(language.language_model(checkpoint))
+        try:
+            model = evaluation.sound(checkpoint)
+        except evaluation.CannotRun as why:
+            print(f"{checkpoint.revision} is not run on answers: {why}")
+            continue
         rises = surgery.deciles(model, {"rise": lambda each: answer_losses(each, examples)}, kinds, [-1])
         rises.insert(0, "stage", checkpoint.stage)
         found.append(rises.rename(columns={"rise_error": "error"})[["stage", "kind", "rise", "error"]])
     return pd.concat(found, ignore_index=True) if found else pd.DataFrame()
 
 
+def tokenizer(checkpoints, entries, most=3e8):
+    """That of a chain of at most so many entries that predicts the next token; or `evaluation.CannotRun`."""
+    if entries > most:
+        raise evaluation.CannotRun(f"its matrices have more than {most:g} entries")
+    configs = [language.configuration(checkpoint) for checkpoint in checkpoints]
+    if {config.model_type for config in configs} & set(language.MASKED):
+        raise evaluation.CannotRun("it predicts masked tokens, not the next one")
+    return evaluation.tokenizer_for(checkpoints[0], min(config.vocab_size for config in configs))
+
+
 def removal(checkpoints, bpe, answers, kinds=None):
     """`surgery.removal` with the losses on ``source`` and, with `answers`, on ``answers``, both of held-out files."""
-    text = texts.held_out()
-    windows = texts.windows(bpe, text["source"])[::9]
+    text, room = texts.held_out(), min(evaluation.room(language.configuration(c)) for c in checkpoints)
+    windows = texts.windows(bpe, text["source"], room)[::9]
     on = {"source": lambda model: losses.losses(model, windows)}
     if answers:
-        examples = sequences(bpe, text["pairs"], evaluation.LENGTH)[::2]
+        examples = sequences(bpe, text["pairs"], room)[::2]
         on["answers"] = lambda model: answer_losses(model, examples)
     return surgery.removal(checkpoints, on, kinds=kinds)
 

@@ -88,12 +88,16 @@ class Evidence:
                 raise CannotSay(f"this model has no {' or '.join(missing)}, or none without NaN")
         if column not in rows or rows[column].isna().all():
             raise CannotSay(f"{column} could not be measured")
-        return rows[rows[column].notna()]
+        rows = rows[rows[column].notna()]
+        if missing := [kind for kind in kinds or () if kind not in set(rows.kind)]:
+            raise CannotSay(f"{column} of {' and '.join(missing)} could not be measured")
+        return rows
 
     def course(self, column, kinds=None):
-        """Medians over layers, DataFrame (steps, kinds); needs at least two checkpoints."""
+        """Medians over layers, DataFrame (steps, kinds), where every kind has one; needs two checkpoints or more."""
         rows = self.rows(column, kinds)
         course = rows.groupby(["step", "kind"], sort=False)[column].median().unstack("kind")[list(rows.kind.unique())]
+        course = course.dropna()
         if len(course) < 2:
             raise CannotSay("one checkpoint: no training to be seen")
         return course.sort_index()
@@ -106,8 +110,15 @@ class Evidence:
 
     def last(self, column, kinds=None):
         """Medians over layers at the last checkpoint, Series by kind."""
+        return self.end(column, kinds).groupby("kind", sort=False)[column].median()
+
+    def end(self, column, kinds=None):
+        """`rows` of the last checkpoint, where none of their kinds may be missing."""
         rows = self.rows(column, kinds)
-        return rows[rows.step == self.steps[-1]].groupby("kind", sort=False)[column].median()
+        last = rows[rows.step == self.steps[-1]]
+        if missing := [kind for kind in rows.kind.unique() if kind not in set(last.kind)]:
+            raise CannotSay(f"at the last checkpoint there is no {' or '.join(missing)} without NaN")
+        return last
 
     def by_layer(self, column, kinds=None, least=4):
         """Values at the last checkpoint, DataFrame (layers, kinds); needs `least` layers."""

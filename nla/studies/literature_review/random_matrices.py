@@ -91,8 +91,7 @@ def levels_repel(evidence):
     singular_vector_statistics,
 )
 def small_end_of_rectangles(evidence):
-    rows = evidence.rows("rejected_bottom", [*SQUARE, *MLP])
-    rows = rows[rows.step == rows.step.max()]
+    rows = evidence.end("rejected_bottom", [*SQUARE, *MLP])
     square = rows[rows.rows == rows.cols].kind.unique()
     if not len(square) or (rows[rows.kind.isin(MLP)].rows == rows[rows.kind.isin(MLP)].cols).any():
         raise CannotSay("no square attention beside a rectangular MLP")

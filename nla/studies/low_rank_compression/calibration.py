@@ -8,36 +8,34 @@ from nla import low_rank, nulls
 from nla.low_rank.counts import break_even, parameters, skeleton
 from nla.low_rank.factorisation import compare, without_alignment
 from nla.matrices.in_memory import in_memory
-from nla.models.errors import NoWeights
-from nla.running import activations, language, texts
-from nla.running.evaluation import CannotRun, spoiled, tokenizer_for
+from nla.running import activations, evaluation, language, texts
+from nla.running.evaluation import CannotRun, tokenizer_for
 
 
 def sound(ladder, most=2e8):
-    """(checkpoint, model): the last of `ladder` without NaN and its transformers model; on the GPU if there is one.
+    """(checkpoint, model): the last of `ladder` that can be run, its transformers model on the GPU if there is one.
 
-    Which are passed over for their NaN is printed; `CannotRun` where there is none, or where one has more than `most`
-    parameters, of which hundreds of evaluations are no matter for a processor.
+    See `each_sound`; `CannotRun` where there is none.
     """
-    for checkpoint in ladder[::-1]:
+    for found in each_sound(ladder[::-1], most):
+        return found
+    raise CannotRun("no checkpoint is whole and without NaN")
+
+
+def each_sound(ladder, most=2e8):
+    """(checkpoint, model) of those whose files are whole and without NaN, in turn; the others are named in print.
+
+    `CannotRun` where one has more than `most` parameters, of which hundreds of evaluations are no matter for a
+    processor.
+    """
+    for checkpoint in ladder:
         count = parameters(skeleton(language.configuration(checkpoint)))
         if count > most and not torch.cuda.is_available():
             raise CannotRun(f"{count:,} parameters are too many for hundreds of evaluations without a GPU")
         try:
-            model = language.language_model(checkpoint)
-        except (ValueError, NoWeights) as error:
-            raise CannotRun(str(error).partition(": ")[2] or str(error)) from error
-        names = spoiled(model)
-        if not names:
-            return checkpoint, running(model)
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        print(f"{checkpoint.revision} is passed over where text is run: NaN or infinity in {names[0]}{more}")
-    raise CannotRun("no checkpoint is without NaN")
-
-
-def running(model):
-    """`model` made ready for many evaluations: faster attention where it has it, on the GPU if there is one."""
-    return language.fast_attention(model).to("cuda" if torch.cuda.is_available() else "cpu")
+            yield checkpoint, evaluation.sound(checkpoint).to("cuda" if torch.cuda.is_available() else "cpu")
+        except evaluation.CannotRun as why:
+            print(f"{checkpoint.revision} is passed over where text is run: {why}")
 
 
 def text(checkpoint, model, length=256):
@@ -50,7 +48,7 @@ def text(checkpoint, model, length=256):
     if config.model_type in language.MASKED:
         raise CannotRun("it predicts masked tokens, not the next one")
     source = texts.held_out()["source"]
-    length = min(length, getattr(config, "max_position_embeddings", None) or length)
+    length = evaluation.room(config, length)
     halves = (source[: len(source) // 2], source[len(source) // 2 :])
     return tuple(texts.windows(bpe, half, length).to(model.device) for half in halves)
 

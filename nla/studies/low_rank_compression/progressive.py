@@ -8,13 +8,12 @@ import pandas as pd
 import torch
 
 from nla import low_rank, models
-from nla.running import language
-from nla.running.evaluation import CannotRun, spoiled
+from nla.running.evaluation import CannotRun
 from nla.running.losses import losses
 from nla.running.resumed import Resumed
 from nla.studies import runs
 from nla.studies.low_rank_compression.budgets import all_factors, cut, loss_at, rank_for
-from nla.studies.low_rank_compression.calibration import input_moments, running, sound, text
+from nla.studies.low_rank_compression.calibration import each_sound, input_moments, sound, text
 
 TRUNCATED, AT_ONCE = "truncated SVD", "whitened, at once"
 IN_TURN, CALIBRATED = "whitened, in turn", "in turn, calibrated"
@@ -94,7 +93,7 @@ def calibrate(student, teacher, windows, steps, lr=1e-3, batch=4, seed=0):
 def through_training(ladder, fit, held_out, fraction=0.25, alone=None):
     """How much the loss rises at each checkpoint when its matrices keep `fraction` of their parameters.
 
-    Checkpoints with NaN are left out. `alone`: the kinds that are replaced alone too, by default every one.
+    Checkpoints that cannot be run are left out. `alone`: the kinds that are replaced alone too, by default every one.
 
     Returns
     -------
@@ -103,10 +102,7 @@ def through_training(ladder, fit, held_out, fraction=0.25, alone=None):
         the model as it is).
     """
     rows = []
-    for checkpoint in ladder:
-        model = running(language.language_model(checkpoint))
-        if spoiled(model):
-            continue
+    for checkpoint, model in each_sound(ladder):
         whole = losses(model, held_out).mean()
         ways = {"truncated SVD": all_factors(model), "whitened": all_factors(model, input_moments(model, fit))}
         for way, factors in ways.items():

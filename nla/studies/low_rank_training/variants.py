@@ -15,7 +15,7 @@ from nla.low_rank.counts import parameters
 from nla.models.paths import root
 from nla.nulls.recipes import Recipe
 from nla.running import language, texts as running_texts, training
-from nla.running.evaluation import CannotRun, tokenizer_for
+from nla.running.evaluation import CannotRun, room, tokenizer_for
 from nla.studies.low_rank_training.experiments import EXPERIMENTS, count, qkv, scaled
 
 BATCH, HELD_OUT = 4, 64  # windows
@@ -87,7 +87,7 @@ def material(checkpoint, config, text="", device="cpu", most=None, small=2e7):
         texts, held_out = (list(part.values()) for part in train.corpus(1234))
         if most:
             texts, held_out = _some(texts, most * train.CONTEXT), _some(held_out, HELD_OUT * train.CONTEXT)
-    length = min(train.CONTEXT, getattr(config, "max_position_embeddings", train.CONTEXT))
+    length = room(config, train.CONTEXT)
     windows, unseen = (running_texts.windows(bpe, part, length) for part in (texts, held_out))
     if min(len(windows), len(unseen)) < BATCH:
         raise CannotRun(f"the text is too short: {len(windows)} windows of {length} tokens")

@@ -22,13 +22,14 @@ def stated_against_true(table, names):
     for ax, (name, title) in zip(axs, names.items(), strict=False):
         rows = table[table[f"{name}_off"].notna() & (table[f"{name}_error"] > 0)]
         x, y = rows[f"{name}_error"], rows[f"{name}_off"].abs().clip(lower=1e-7)
+        ax.set(title=title)
         if rows.empty:
             continue
         low, high = x.min() / 1.5, x.max() * 1.5
         ax.plot([low, high], [low, high], color=figures.GREY, lw=2.5, zorder=0)
         for kind, each in rows.groupby("kind", sort=False):
             ax.plot(x[each.index], y[each.index], ".", color=figures.kind_colors()[kind], ms=4, label=kind)
-        ax.set(xscale="log", yscale="log", title=title, xlabel="stated error (95 %)")
+        ax.set(xscale="log", yscale="log", xlabel="stated error (95 %)")
         ax.xaxis.set_minor_formatter(NullFormatter())
         ax.set(xlim=(low, high), ylim=(max(y.min() / 2, 1e-5 * high), 2 * high))
     for row in grid:
