@@ -4,7 +4,7 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["families", "in_memory", "kept", "layout", "matrix", "tensors", "weights"],
+    submodules=["families", "kept", "layout", "matrix", "tensors", "weights"],
     submod_attrs={
         "families": ["FAMILIES", "Family", "KINDS", "split_heads"],
         "layout": ["Layout", "Norm"],

@@ -199,7 +199,7 @@ def choose(ladder, steps="all"):
 
 def history(model):
     """What training left beside a ladder (recipe, losses by step), or None where there is no history.json."""
-    if chains.is_chain(model):  # several trainings, each with its own: see stages.record
+    if chains.is_chain(model):  # several trainings, each with its own: see `studies.chains.record`
         return None
     path = Path(paths.folder(model) or model) / "history.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

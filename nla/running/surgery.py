@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from nla.matrices.in_memory import in_memory
 from nla.matrices.weights import Weights
+from nla.running.in_memory import in_memory
 from nla.running.language import fast_attention, language_model
 
 PARTS = 10  # into which the singular values of a matrix are sorted, the largest first
