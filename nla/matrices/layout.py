@@ -5,27 +5,24 @@ from functools import cached_property
 
 import torch
 
-from nla.matrices.families import EMBEDDINGS, FAMILIES, KINDS, READS, SHAPES, Before, Part, split_heads
+from nla.matrices.families import EMBEDDINGS, FAMILIES, KINDS, READS, SHAPES, Before, Part
 from nla.models.errors import CheckpointError
 from nla.numerics import encodings
+from nla.numerics.encodings import split_heads
 
 Norm = namedtuple("Norm", "gain bias centred")  # float32 (d_model,) each; centred: the mean is removed
 
 
 class Layout:
-    """What one checkpoint holds, by kind and layer: of its config.json, an object, and its `Tensors`.
-
-    These are not asked for names or tensors before a kind is.
-    """
+    """What one checkpoint holds, by kind and layer: of its config.json, an object, and its `Tensors`, asked late."""
 
     def __init__(self, config, tensors):
         self.config, self.tensors = config, tensors
         name = getattr(config, "model_type", None)
         self.family = FAMILIES.get(str(name))
         if self.family is None:
-            raise self._error(
-                f"model_type is not one of {', '.join(FAMILIES)} but {name}; add a row to nla.matrices.families"
-            )
+            known = ", ".join(FAMILIES)
+            raise self._error(f"model_type is not one of {known} but {name}; add a row to nla.matrices.families")
         self.layers = self._number("num_hidden_layers", "n_layer", "num_layers")
         heads = self._number("num_attention_heads", "n_head")
         hidden = self._number("hidden_size", "n_embd", "n_embed", "d_model")

@@ -24,18 +24,10 @@ _opening = threading.Lock()  # so that threads with one wish open a neighbour on
 class Weights:
     """The matrices of one checkpoint; a context manager.
 
-    Where spectra of it are kept, its files are opened, or fetched, when something else is asked for; see `kept`.
-
-    Parameters
-    ----------
-    checkpoint : nla.Checkpoint
-    ladder : list of nla.Checkpoint, optional
-        The model's checkpoints in order, for what compares this one with the first, the previous or the last.
-    device : str
-    shared : dict, optional
-        Other `Weights` by checkpoint, or why there are none, kept by the caller for longer than this one lives.
-    opening : function, optional
-        Its context is entered while the files are opened.
+    Where spectra of it are kept, its files are opened, or fetched, when something else is asked for; see `kept`. It is
+    compared with the first, the previous or the last checkpoint of its `ladder`, a list in order, whose `Weights`, or
+    why there are none, the caller may keep for longer in `shared`. While files are opened the context of `opening()` is
+    entered.
     """
 
     def __init__(self, checkpoint, ladder=None, device="cpu", shared=None, opening=nullcontext):
@@ -104,10 +96,8 @@ class Weights:
         """{"initial", "previous", "previous.previous" ...: None, or [revision, why] of what could not be had}."""
         found = {}
         for which, other in self.compared_with.items():
-            missed = (
-                other if isinstance(other, list) else other and other.gone and [other.checkpoint.revision, other.gone]
-            )
-            found[which] = missed or None
+            gone = other if isinstance(other, list) or not other else [other.checkpoint.revision, other.gone]
+            missed = found[which] = gone if gone and gone[1] else None
             if other and further and not missed:
                 found |= {f"{which}.{more}": why for more, why in other.looked_at(False).items()}
         return found

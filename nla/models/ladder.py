@@ -20,30 +20,16 @@ FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # endings of weights
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One saved state of a model: which, at which training step, and where its files are or will be.
+    """One saved state of a model: which, at which training step, and where its files are or will be."""
 
-    Parameters
-    ----------
-    model, revision : str
-        MODEL, and the name of this state of it: a folder's, or a revision's on the Hub.
-    step : int
-    stage : str
-    folder : Path
-        Holds the files; those of the Hub only once they were fetched.
-    repo, commit : str or None
-        Where on the Hub; None for a folder of one's own.
-    shift : int
-        By how much `step` is more than the name says, in a stage that counts anew.
-    """
-
-    model: str
-    revision: str
+    model: str  # MODEL
+    revision: str  # the name of this state of it: a folder's, or a revision's on the Hub
     step: int
     stage: str
-    folder: Path
-    repo: str | None = None
+    folder: Path  # holds the files; those of the Hub only once they were fetched
+    repo: str | None = None  # where on the Hub; None for a folder of one's own
     commit: str | None = None
-    shift: int = field(default=0, repr=False)
+    shift: int = field(default=0, repr=False)  # by how much `step` is more than the name says: a stage counts anew
 
     @property
     def bundled(self):
@@ -170,11 +156,8 @@ def neighbours(ladder, checkpoint, which):
 def choose(ladder, steps="all"):
     """The checkpoints of `ladder` that `steps` names, in order.
 
-    Parameters
-    ----------
-    steps : "all", "log", int, iterable of int, or function
-        Every checkpoint; about 20 spaced evenly in log(step + 1), first and last included; every k-th; these steps; or
-        those that a function picks of the ladder.
+    "all" of them; "log", about 20 spaced evenly in log(step + 1), first and last included; k, every k-th; an iterable
+    of steps; or a function that picks those it wants of a ladder.
     """
     if callable(steps):
         return list(steps(ladder))

@@ -5,6 +5,7 @@ list of revisions, and it takes any bytes of the right number. And nothing is wa
 """
 
 import errno
+import itertools
 import os
 import re
 import sys
@@ -15,6 +16,7 @@ from contextlib import contextmanager, suppress
 from filelock import FileLock, Timeout
 
 from nla.models.errors import Mismatch, NotThere, Unavailable
+from nla.numerics.quantities import seconds_of
 
 DELAYS = (1, 2, 4, 8, 16, 32)  # seconds
 BRIEF = 2  # how many of them where little hope is left
@@ -47,13 +49,7 @@ class Wait:
         self.seen, self.saying = time.time(), SAID
 
     def goes_on(self, what, seen=0.0):
-        """Once for each look that found nothing; `seen` is when there was a sign of life of what is waited for.
-
-        Raises
-        ------
-        Waited
-            In one line, when there was none for too long.
-        """
+        """Once for each look that found nothing; raises `Waited` if since `seen`, a sign of life, it was too long."""
         from tqdm import tqdm
 
         if seen > self.seen:
@@ -71,10 +67,9 @@ class Wait:
 def limit():
     """Seconds without a sign of life after which nothing is waited for any more: NLA_WAIT, or an hour."""
     said = os.environ.get("NLA_WAIT") or "1h"
-    match = re.fullmatch(r"(\d+\.?\d*|\.\d+) *([smhd]?)", said.lower())
-    if not match:
+    if (seconds := seconds_of(said)) is None:
         raise ValueError(f"NLA_WAIT is {said!r}, not a time such as 600, 90s, 20m, 12h or 2d")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    return seconds
 
 
 @contextmanager
@@ -94,11 +89,10 @@ def locked(path, what, seen=lambda: 0.0):
 
 def stats(*places):
     """What the system says of each file in these folders."""
-    for path in (
-        os.path.join(folder, name) for place in places for folder, _, names in os.walk(place) for name in names
-    ):
-        with suppress(OSError):  # gone meanwhile
-            yield os.lstat(path)
+    for folder, _, names in itertools.chain.from_iterable(map(os.walk, places)):
+        for name in names:
+            with suppress(OSError):  # gone meanwhile
+                yield os.lstat(os.path.join(folder, name))
 
 
 def newest(*places):
@@ -115,12 +109,8 @@ class Contact:
     def patiently(self, what, call):
         """`call()`, again after each of `DELAYS` while it fails in a way that may pass; each way has its own count.
 
-        Raises
-        ------
-        NotThere, Unavailable
-            In one line, `what` could not be had and why.
-        OSError
-            This machine is the trouble (disk full, no permission): the next checkpoint would meet the same.
+        Raises `NotThere` or `Unavailable`: in one line, `what` could not be had and why; or OSError: this machine is
+        the trouble (disk full, no permission), and the next checkpoint would meet the same.
         """
         from huggingface_hub.errors import HTTPError
 

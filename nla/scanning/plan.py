@@ -115,9 +115,9 @@ class Plan:
             notes = found.notes | {"compared_with": self._others(checkpoint, found.compared_with)}
             made |= {m: Table(some, notes) for m, some in zip(begun.left, found.tables, strict=True)}
             if found.kept:
-                kept.write(checkpoint, found.described | _which(notes), found.kept)
+                kept.write(checkpoint, found.described, notes, found.kept)
         elif begun.copied and (there := kept.read(self.known[begun.notes["content"], begun.notes["described"]])):
-            kept.write(checkpoint, there.notes | _which(begun.notes), there.matrices)
+            kept.write(checkpoint, there.notes, begun.notes, there.matrices)
         for measure, table in made.items():
             store.write(self._path(checkpoint, measure, self.selection.suffix()), *table)
         self.counts["done" if made else "reused"] += 1
@@ -178,8 +178,3 @@ class Plan:
             others = self._others(checkpoint, {"initial"} & table.notes.get("compared_with", {}).keys())
             copies[measure] = Table(table.rows.assign(**own), table.notes | notes | {"compared_with": others})
         return copies
-
-
-def _which(notes):
-    """What of them says of which weights they are."""
-    return {name: notes[name] for name in ("identity", "content")}

@@ -18,19 +18,9 @@ from nla.scanning.worker import Worker, announce
 
 
 def scan(
-    model,
-    measures,
-    steps="all",
-    kinds=None,
-    layers=None,
-    device="auto",
-    workers=None,
-    scheduler=None,
-    refresh=False,
-    progress=True,
-    sketch=None,
-    visit=None,
-):
+    model, measures, steps="all", kinds=None, layers=None, device="auto", workers=None, scheduler=None, refresh=False,
+    progress=True, sketch=None, visit=None,
+):  # fmt: skip
     """One row per matrix and checkpoint, a DataFrame with `KEYS` and the columns of every measure.
 
     ``duplicate_of`` is the earlier revision with the same weights; where ``finite`` is False the matrix holds NaN or

@@ -12,6 +12,7 @@ from nla.models import cache
 from nla.models.errors import CheckpointError, Unavailable
 from nla.models.ladder import choose, neighbours
 from nla.numerics import threads
+from nla.numerics.quantities import size
 from nla.scanning import rows
 from nla.scanning.fingerprint import pure
 
@@ -139,7 +140,7 @@ def announce(plan, left):
     pieces = any(c.source.too_large() for c in remote)
     room = max(map(max, sizes)) * (places - 1) if pieces else max(map(sum, sizes)) * places
     total, more = sum(fetched.values()), sum(others.values())
-    room = cache.size(total if cache.keeping() else min(room, total + more))
-    more = f", up to {cache.size(more)} to compare with" if others else ""
-    line = f"{plan.model}: {len(left)} checkpoints to measure, {cache.size(total)} to fetch{more}, up to {room} of disk"
+    room = size(total if cache.keeping() else min(room, total + more))
+    more = f", up to {size(more)} to compare with" if others else ""
+    line = f"{plan.model}: {len(left)} checkpoints to measure, {size(total)} to fetch{more}, up to {room} of disk"
     print(f"{line}; after the first one the bar tells the time", file=sys.stderr)
