@@ -5,25 +5,14 @@ from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
 
-# In this order tables are sorted and, in studies.spectrum_rank, seeds made: a kind in between would change its numbers.
-KINDS = ("query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h", "embed_in", "gate", "embed_out")
+TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_KINDS = TABLE.pop("kinds")
+KINDS = tuple(_KINDS)  # in the order in which tables are sorted
+SHAPES = {kind: tuple(said["shape"]) for kind, said in _KINDS.items()}  # (out, in), in the sizes that config.json gives
+READS = {kind: said["reads"] for kind, said in _KINDS.items() if "reads" in said}  # which norm's output a kind reads
 EMBEDDINGS = ("embed_in", "embed_out")
 HEADED = ("query", "key", "value", "dense")
 QKV = ("query", "key", "value")
-
-SHAPES = {  # (out, in) of each kind, in the sizes that config.json gives
-    "query": ("heads", "hidden"),
-    **dict.fromkeys(("key", "value"), ("key_heads", "hidden")),
-    "dense": ("hidden", "heads"),
-    **dict.fromkeys(("gate", "dense_h_to_4h"), ("inner", "hidden")),
-    "dense_4h_to_h": ("hidden", "inner"),
-    **dict.fromkeys(EMBEDDINGS, ("vocabulary", "embedding")),
-}
-READS = {  # which norm's output a kind reads
-    **dict.fromkeys(QKV, "attention"),
-    **dict.fromkeys(("dense_h_to_4h", "gate"), "mlp"),
-    "embed_out": "head",
-}
 
 Before = namedtuple("Before", "name first", defaults=(None,))  # norm of the layer before; `first`: before layer 0
 
@@ -81,5 +70,5 @@ def _shared(kinds, part):
 
 
 FAMILIES = {}  # by the model_type of config.json
-for _name, _given in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items():
+for _name, _given in TABLE.items():
     FAMILIES[_name] = _family(_given, FAMILIES)

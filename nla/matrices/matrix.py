@@ -104,15 +104,12 @@ class Matrix:
         return self._weights and self._weights.matrix_at("final", self.kind, self.layer)
 
     def at(self, which, same_shape=False):
-        """The same matrix at the ``initial``, ``previous`` or ``final`` checkpoint; None if missing, damaged or NaN.
-
-        With `same_shape` also None where the shape is another: a vocabulary may have been resized.
-        """
+        """The same matrix at the ``initial``, ``previous`` or ``final`` checkpoint; None if missing, damaged or NaN."""
         try:
             other = getattr(self, which)
         except CheckpointError:  # that checkpoint says so itself, or the scan does; this one must not be lost with it
             return None
-        fits = other is None or not same_shape or other.shape == self.shape
+        fits = other is None or not same_shape or other.shape == self.shape  # a vocabulary may have been resized
         if not fits and self._weights:
             self._weights.note(self.kind, self.layer, f"has another shape at the {which} checkpoint")
         return other if fits and other is not None and other.finite else None

@@ -62,10 +62,7 @@ class Weights:
             return Layout(read_config(folder), tensors)
 
     def neighbour(self, which):
-        """The `Weights` of the initial, previous or final checkpoint of the ladder; None before the first.
-
-        The nearest that can be read; one that could be read but not be fetched this time is an error.
-        """
+        """The nearest readable `Weights` of the initial, previous or final checkpoint; None before the first."""
         self.compared_with.setdefault(which)
         for wanted in neighbours(self.ladder, self.checkpoint, which):
             if wanted == self.checkpoint:
@@ -74,7 +71,7 @@ class Weights:
                 if wanted not in self.shared:
                     self.shared[wanted] = self._open(wanted)
                 found = self.shared[wanted]
-            if isinstance(found, CheckpointError):
+            if isinstance(found, CheckpointError):  # it may be readable, but could not be fetched this time
                 self._miss(which, wanted, found)
             if found:
                 self.compared_with[which] = found
@@ -187,12 +184,8 @@ class Weights:
         return None if bias is None else bias.float().to(self.device)
 
     def norm(self, kind, layer=-1):
-        """The LayerNorm or RMSNorm whose output the matrix of this `kind` reads, as `Norm`, or None.
-
-        The gain is what the model multiplies by: for Gemma, 1 + the tensor in the file. That of embed_out is there
-        also where embed_in does its work.
-        """
-        if (kind, layer) != ("embed_out", -1):
+        """The LayerNorm or RMSNorm whose output the matrix of this `kind` reads, or None; gain as the model uses it."""
+        if (kind, layer) != ("embed_out", -1):  # whose work embed_in may do
             self._require(kind, layer)
         norm = self.layout.norm(kind, layer)
         return norm and Norm(*(v.to(self.device) if torch.is_tensor(v) else v for v in norm))

@@ -174,5 +174,4 @@ def allowance():
 
 def used(ladder):
     """Bytes that the repositories of `ladder` take on this disk."""
-    sizes = {stat.st_ino: stat.st_size for stat in stats(*_repositories(ladder))}  # links to one file count once
-    return sum(sizes.values())
+    return sum({stat.st_ino: stat.st_size for stat in stats(*_repositories(ladder))}.values())  # links count once

@@ -1,9 +1,8 @@
 """Chains of stages: base model, fine-tuned, preference-trained ..., checkpoints that descend from one another.
 
-A chain is a MODEL of its own, written ``base>sft>dpo`` of folders, short names or ids on the Hub, each with or without
-@revision; of a link that is a ladder the last checkpoint counts. Stages are told from the names, or said, as in
-``base>sft=link``. Those of ``chains.json`` go by a short name: Pythia tuned on Anthropic's HH or its helpful half
-(O'Mahony et al., EleutherAI) and on summaries (Huang et al. 2024, arXiv:2403.17031; weights on revisions), OLMo, Tulu.
+A chain is a MODEL, written ``base>sft>dpo`` of folders, short names or ids on the Hub, each with or without @revision.
+Stages are told from names, or said: ``base>sft=link``. Those of ``chains.json`` go by a short name: Pythia tuned on HH
+or its helpful half (O'Mahony et al.) and on summaries (Huang et al. 2024, arXiv:2403.17031, on revisions), OLMo, Tulu.
 """
 
 import json
@@ -12,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from nla.models import paths
+from nla.numerics import steps
 
-METHODS = ("sft", "dpo", "kto", "ppo", "grpo", "rlvr", "rlhf", "reward", "instruct", "chat")
 CHAINS = {  # short name -> {stage: link}, in order
     "demo-chain": {"base": "demo", "sft": str(paths.DEMO / "sft"), "dpo": str(paths.DEMO / "dpo")},
     **json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8")),
@@ -34,24 +33,14 @@ def links(model):
         raise ValueError(f"{model!r} is no chain: it takes base>sft, or base>sft>dpo, of folders or names")
     found = {}
     for place, (said, link) in enumerate(parts):
-        name = said or (_method(link) if place else "base")
+        name = said or (steps.method(link) if place else "base")
         count = sum(re.fullmatch(rf"{name}\d*", stage) is not None for stage in found)
         found[f"{name}{count + 1}" if count else name] = link
     return found
 
 
-def _method(link):
-    """The last training method that the name of a link gives, or else "stage"."""
-    name = link.partition("@")[0].rstrip("/").split("/")[-1].lower()
-    places = {name.rfind(method): method for method in METHODS if method in name}
-    return places[max(places)] if places else "stage"
-
-
 def checkpoints(model, resolve):
-    """The checkpoints of a chain, in order: `step` counts the stages from 0, `stage` and `revision` name them.
-
-    `resolve` turns one link into its list of checkpoints, the last of which is taken.
-    """
+    """The checkpoints of a chain, in order, of each link the last that `resolve` gives; `step` counts the stages."""
     found = []
     for step, (stage, link) in enumerate(links(model).items()):
         if is_chain(link):

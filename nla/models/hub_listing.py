@@ -38,7 +38,6 @@ class Hub:
         self.ours = set()  # folders that this process used, and may evict
 
     def endpoint(self):
-        """Its address."""
         from huggingface_hub import constants
 
         return (self.address or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")

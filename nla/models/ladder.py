@@ -144,11 +144,8 @@ def at_step(ladder, step):
 
 
 def neighbours(ladder, checkpoint, which):
-    """Seen from `checkpoint`, the candidates for the initial, previous or final one of `ladder`, the right one first.
-
-    Those that hold no weights at all are passed over; the others follow in case a file turns out unreadable.
-    """
-    place = ladder.index(checkpoint)
+    """Seen from `checkpoint`, candidates for the initial, previous or final one of `ladder`, the right one first."""
+    place = ladder.index(checkpoint)  # the others follow in case a file turns out unreadable
     candidates = {"initial": ladder, "previous": ladder[:place][::-1], "final": ladder[::-1]}[which]
     return (c for c in candidates if c == checkpoint or c.source.has_weights())
 

@@ -31,7 +31,9 @@ def rungs(model, readable):
     try:
         found = hub_listing.HUB.revisions(repo)
     except NotThere as error:
-        raise ValueError(f"unknown model {model!r}: {_no_repository(repo, error)}") from None
+        near, reason = (str(said).partition(": ")[2] for said in (unknown("", repo.split("/")[-1], SHORT), error))
+        hint = f"; {near}" if near.startswith("did") else ""
+        raise ValueError(f"unknown model {model!r}: no folder here, and on the Hub: {reason}{hint}") from None
     if revision:
         if re.fullmatch(r"[0-9a-f]{40}", revision):
             found.setdefault(revision, revision)
@@ -58,9 +60,3 @@ def _ladder(named, readable):
     """Of {name: (repository, commit)} the steps, in order, and what is left out."""
     path, left = steps.follow(named, lambda name: readable(name, *named[name]))
     return [(name, *named[name], *rung) for name, *rung in path], left
-
-
-def _no_repository(repo, error):
-    hint = unknown("", repo.split("/")[-1], SHORT).partition(": ")[2]
-    reason = str(error).partition(": ")[2]
-    return f"no folder here, and on the Hub: {reason}" + (f"; {hint}" if hint.startswith("did") else "")

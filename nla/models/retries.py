@@ -1,7 +1,6 @@
-"""Trying again where that may help, and one line where it cannot: what the Hub's client leaves to its caller.
+"""Trying again where that may help, and one line where it cannot, which the Hub's client leaves to its caller.
 
-The client retries dropped connections and 429 within one download, but not an answer 503 to it nor anything about the
-list of revisions, and it takes any bytes of the right number. And nothing is waited for in silence, or for ever.
+Nor does that retry an answer 503, or anything about the list of revisions. And no wait is silent, or lasts for ever.
 """
 
 import errno
@@ -35,10 +34,7 @@ class Waited(Unavailable):
 
 
 class Wait:
-    """A wait for something that may never come: it says so now and then, and ends.
-
-    After `most` seconds without a sign of life, by default `limit`; `setting` is what sets them.
-    """
+    """A wait for what may never come: it says so, and ends `most` seconds after a sign of life, as `setting` says."""
 
     def __init__(self, most=None, setting="NLA_WAIT"):
         self.most, self.setting = limit() if most is None else most, setting
@@ -109,8 +105,7 @@ class Contact:
     def patiently(self, what, call):
         """`call()`, again after each of `DELAYS` while it fails in a way that may pass; each way has its own count.
 
-        Raises `NotThere` or `Unavailable`: in one line, `what` could not be had and why; or OSError: this machine is
-        the trouble (disk full, no permission), and the next checkpoint would meet the same.
+        Raises `NotThere` or `Unavailable`, why `what` could not be had; OSError where this machine is the trouble.
         """
         from huggingface_hub.errors import HTTPError
 

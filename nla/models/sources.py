@@ -166,14 +166,11 @@ class OnHub(_Source):
 
     @contextmanager
     def held(self, ending=""):
-        """The folder with the files whose names end so, fetched if need be; nobody evicts them in the block.
-
-        Files that were opened stay readable after it. Messages about the folder name the revision instead.
-        """
+        """The folder with the files whose names end so, fetched if need be; nobody evicts them in the block."""
         with cache.held(self, lambda: [f for f in self.to_fetch() if f.name.endswith(ending)]):
             try:
                 yield self.folder
-            except CheckpointError as error:
+            except CheckpointError as error:  # it names the revision, not the folder
                 raise CheckpointError(str(error).replace(str(self.folder), self.name)) from None
 
     @contextmanager

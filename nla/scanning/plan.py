@@ -124,8 +124,7 @@ class Plan:
         return self._joined(checkpoint, begun.stored | made)
 
     def _path(self, checkpoint, measure, suffix):
-        folder = self.folder() / "tables" / self.keys[measure]
-        return folder / f"{paths.slug(checkpoint.revision)}{suffix}.parquet"
+        return self.folder() / "tables" / self.keys[measure] / f"{paths.slug(checkpoint.revision)}{suffix}.parquet"
 
     def _joined(self, checkpoint, tables):
         measures = self.measures[checkpoint]
@@ -172,8 +171,7 @@ class Plan:
     def _copied(self, checkpoint, notes, measures):
         """{measure: Table} from another checkpoint with the same bytes, for pure measures."""
         twin = self.known.get((notes["content"], notes["described"]))
-        own = {"revision": checkpoint.revision, "step": checkpoint.step, "stage": checkpoint.stage}
-        copies = {}
+        own, copies = {name: getattr(checkpoint, name) for name in ("revision", "step", "stage")}, {}
         for measure, table in (self._stored(twin, filter(pure, measures)) if twin else {}).items():
             others = self._others(checkpoint, {"initial"} & table.notes.get("compared_with", {}).keys())
             copies[measure] = Table(table.rows.assign(**own), table.notes | notes | {"compared_with": others})

@@ -2,9 +2,9 @@
 
 import sys
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
+from typing import NamedTuple
 
 from nla.matrices import kept
 from nla.matrices.weights import Weights
@@ -17,8 +17,7 @@ from nla.scanning import rows
 from nla.scanning.fingerprint import pure
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What measures found in one checkpoint."""
 
     tables: list  # a DataFrame for each of them
@@ -36,10 +35,7 @@ def told(checkpoint):
 
 
 class Worker:
-    """Measures a `rows.Selection` of one checkpoint of a ladder after another, on `cores`, by default all we have.
-
-    `matrices` are in hand at once, by default one per core; `device` as for `nla.scan`.
-    """
+    """Measures a `rows.Selection` of one checkpoint of a ladder after another, `matrices` (or one a core) at once."""
 
     def __init__(self, ladder, selection, device="auto", matrices=None, cores=None):
         self.ladder, self.selection, self.device = ladder, selection, threads.device(device)

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from nla.models import paths
-from nla.models.chains import CHAINS, METHODS, checkpoints, is_chain, links  # noqa: F401  (all of `nla.stages`)
+from nla.models.chains import CHAINS, checkpoints, is_chain, links  # noqa: F401  (as `nla.stages`)
+from nla.numerics.steps import METHODS  # noqa: F401
 
 
 def chain_of(model):
