@@ -53,7 +53,7 @@ _DEPRECATED = {  # a name of 0.1 -> its place; gone in 0.3
     "sketch_errors": "studies.randomised_nla.sketch_errors.sketch_errors",
     "sketched_spectrum": "measures.sketched_spectrum",
     "split_heads": "matrices.split_heads",
-    "stages": "models.chains",
+    "stages": "studies.chains",
     "surgery": "running.surgery",
     "tails": "numerics.tails",
     "unimodality": "numerics.modes",

@@ -4,10 +4,10 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submodules=["families", "in_memory", "kept", "layout", "matrix", "tensors", "weights"],
+    submodules=["families", "kept", "layout", "matrix", "tensors", "weights"],
     submod_attrs={
-        "families": ["FAMILIES", "Family", "KINDS", "split_heads"],
-        "layout": ["Layout", "Norm"],
+        "families": ["FAMILIES", "Family", "KINDS"],
+        "layout": ["Layout", "Norm", "split_heads"],
         "matrix": ["Matrix"],
         "weights": ["Weights", "load"],
     },

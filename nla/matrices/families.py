@@ -5,25 +5,14 @@ from collections import namedtuple
 from dataclasses import dataclass
 from pathlib import Path
 
-# In this order tables are sorted and, in studies.spectrum_rank, seeds made: a kind in between would change its numbers.
-KINDS = ("query", "key", "value", "dense", "dense_h_to_4h", "dense_4h_to_h", "embed_in", "gate", "embed_out")
+TABLE = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_KINDS = TABLE.pop("kinds")
+KINDS = tuple(_KINDS)  # in the order in which tables are sorted
+SHAPES = {kind: tuple(said["shape"]) for kind, said in _KINDS.items()}  # (out, in), in the sizes that config.json gives
+READS = {kind: said["reads"] for kind, said in _KINDS.items() if "reads" in said}  # which norm's output a kind reads
 EMBEDDINGS = ("embed_in", "embed_out")
 HEADED = ("query", "key", "value", "dense")
 QKV = ("query", "key", "value")
-
-SHAPES = {  # (out, in) of each kind, in the sizes that config.json gives
-    "query": ("heads", "hidden"),
-    **dict.fromkeys(("key", "value"), ("key_heads", "hidden")),
-    "dense": ("hidden", "heads"),
-    **dict.fromkeys(("gate", "dense_h_to_4h"), ("inner", "hidden")),
-    "dense_4h_to_h": ("hidden", "inner"),
-    **dict.fromkeys(EMBEDDINGS, ("vocabulary", "embedding")),
-}
-READS = {  # which norm's output a kind reads
-    **dict.fromkeys(QKV, "attention"),
-    **dict.fromkeys(("dense_h_to_4h", "gate"), "mlp"),
-    "embed_out": "head",
-}
 
 Before = namedtuple("Before", "name first", defaults=(None,))  # norm of the layer before; `first`: before layer 0
 
@@ -46,19 +35,14 @@ class Family:
     prefixes: tuple  # what may stand before every name in the file, in the order in which it is looked for
     layer: str  # what stands before the names within layer {}
     parts: dict  # kind -> module or `Part`; the embeddings' stand outside the layers, with or without the prefix
-    norms: (
-        dict  # "attention", "mlp", "head" -> the norm whose output that reads; no entry where it reads something else
-    )
+    norms: dict  # "attention", "mlp", "head" -> the norm whose output that reads; none where it reads something else
     post_norms: dict | None = None  # the same where config.json says do_layer_norm_before: false
     centred: bool = True  # LayerNorm removes the mean; RMSNorm (False) does not
     learned: bool = True  # the norms have parameters
     offset: int = 0  # what the model adds to the gain in the file
     tied: bool = False  # one matrix serves as both embeddings unless config.json says otherwise
     grouped: bool = False  # config.json may give a number of key-value heads, and the size of a head
-    inner: tuple = (
-        "intermediate_size",
-        None,
-    )  # what config.json calls the MLP's width; the multiple of hidden it is else
+    inner: tuple = ("intermediate_size", None)  # config.json's name of the MLP's width; else the multiple of hidden
 
 
 def _family(given, rows):
@@ -86,15 +70,5 @@ def _shared(kinds, part):
 
 
 FAMILIES = {}  # by the model_type of config.json
-for _name, _given in tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8")).items():
+for _name, _given in TABLE.items():
     FAMILIES[_name] = _family(_given, FAMILIES)
-
-
-def split_heads(fused, heads, index):
-    """Query, key or value (`index` 0, 1, 2) out of GPT-NeoX's query_key_value, rows in the order of the heads.
-
-    The rows are grouped by head, and within a head by query, key, value; contiguous thirds would mix all three.
-    """
-    d_head = fused.shape[0] // (3 * heads)
-    parts = fused.view(heads, 3, d_head, *fused.shape[1:])  # (heads, 3, d_head, d_model)
-    return parts[:, index].reshape(heads * d_head, *fused.shape[1:])

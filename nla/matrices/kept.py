@@ -38,9 +38,8 @@ def read(checkpoint, curves=True):
             matrices = {}
             for name, facts in notes.pop("matrices").items():
                 kind, layer = name.split(".")
-                facts["shape"] = tuple(facts["shape"])
-                held = facts.pop("curves") if curves else ()
-                matrices[kind, int(layer)] = facts | {c: file.get_tensor(f"{name}.{c}") for c in held}
+                held, facts["shape"] = facts.pop("curves"), tuple(facts["shape"])
+                matrices[kind, int(layer)] = facts | {c: file.get_tensor(f"{name}.{c}") for c in held if curves}
             notes["index"] = [tuple(pair) for pair in notes["index"]]
     except (OSError, SafetensorError, KeyError, TypeError, ValueError, AttributeError):
         return None
@@ -52,22 +51,23 @@ def of(matrix):
     return {name: getattr(matrix, name) for name in FACTS} | {c: vars(matrix)[c] for c in CURVES if c in vars(matrix)}
 
 
-def write(checkpoint, notes, matrices):
+def write(checkpoint, described, told, matrices):
     """Add to what is kept of a checkpoint; one process at a time does that, and the file is whole or not there."""
+    notes = described | {name: told[name] for name in ("identity", "content")}
     there = read(checkpoint)
     known = dict(there.matrices) if there else {}
     for key, new in matrices.items():
         known[key] = known.get(key, {}) | new
-    tensors, described = {}, {}
+    tensors, facts = {}, {}
     for (kind, layer), found in known.items():
         curves = [c for c in CURVES if c in found]
-        described[f"{kind}.{layer}"] = {name: found[name] for name in FACTS} | {"curves": curves}
+        facts[f"{kind}.{layer}"] = {name: found[name] for name in FACTS} | {"curves": curves}
         tensors |= {f"{kind}.{layer}.{c}": np.ascontiguousarray(found[c], np.float64) for c in curves}
     path = _path(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
     try:
-        save_file(tensors, partial, {"nla": json.dumps(notes | {"matrices": described})})
+        save_file(tensors, partial, {"nla": json.dumps(notes | {"matrices": facts})})
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
@@ -79,15 +79,10 @@ def _path(checkpoint):
 
 
 def _bundled(checkpoint):
-    entry, said = checkpoint.source.entry, bundles.manifest(checkpoint.folder)
-    path = checkpoint.folder / SPECTRA
-    try:
-        rows = _spectra(path, path.stat().st_mtime_ns).get(checkpoint.revision)
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise CheckpointError(f"{path} is not the spectra of a bundle: {_first_line(error)}") from None
+    entry, said, matrices = checkpoint.source.entry, bundles.manifest(checkpoint.folder), {}
+    rows = rows_of(checkpoint, SPECTRA, _spectra, "the spectra")
     if rows is None:
         return None
-    matrices = {}
     for row in rows.to_dict("records"):
         facts = {name: row[name] for name in ("finite", "rms", "entries")} | {"shape": (row["rows"], row["cols"])}
         curves = {c: np.asarray(row[c], np.float64) for c in CURVES if row[c] is not None}
@@ -96,7 +91,19 @@ def _bundled(checkpoint):
     return Kept(told | {"config": said["configs"][entry["config"]], "index": list(matrices)}, matrices)
 
 
-@lru_cache(2)
-def _spectra(path, _):
-    """{revision: its rows} of the file of spectra of a bundle."""
-    return dict(list(pd.read_parquet(path).groupby("revision", sort=False)))
+def rows_of(checkpoint, name, reader, what):
+    """The rows of a checkpoint in a parquet file of its bundle, or None; `reader` is `by_revision`, cached."""
+    path = checkpoint.folder / name
+    try:
+        return reader(path, path.stat().st_mtime_ns).get(checkpoint.revision)
+    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+        raise CheckpointError(f"{path} is not {what} of a bundle: {_first_line(error)}") from None
+
+
+def by_revision(path, _):
+    """{revision: its rows} of such a file."""
+    table = pd.read_parquet(path)
+    return dict(list(table.groupby("revision", sort=False))) if len(table) else {}
+
+
+_spectra = lru_cache(2)(by_revision)

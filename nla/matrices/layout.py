@@ -5,27 +5,24 @@ from functools import cached_property
 
 import torch
 
-from nla.matrices.families import EMBEDDINGS, FAMILIES, KINDS, READS, SHAPES, Before, Part, split_heads
+from nla.matrices.families import EMBEDDINGS, FAMILIES, KINDS, READS, SHAPES, Before, Part
 from nla.models.errors import CheckpointError
 from nla.numerics import encodings
+from nla.numerics.encodings import split_heads
 
 Norm = namedtuple("Norm", "gain bias centred")  # float32 (d_model,) each; centred: the mean is removed
 
 
 class Layout:
-    """What one checkpoint holds, by kind and layer: of its config.json, an object, and its `Tensors`.
-
-    These are not asked for names or tensors before a kind is.
-    """
+    """What one checkpoint holds, by kind and layer: of its config.json, an object, and its `Tensors`, asked late."""
 
     def __init__(self, config, tensors):
         self.config, self.tensors = config, tensors
         name = getattr(config, "model_type", None)
         self.family = FAMILIES.get(str(name))
         if self.family is None:
-            raise self._error(
-                f"model_type is not one of {', '.join(FAMILIES)} but {name}; add a row to nla.matrices.families"
-            )
+            known = ", ".join(FAMILIES)
+            raise self._error(f"model_type is not one of {known} but {name}; add a row to nla.matrices.families")
         self.layers = self._number("num_hidden_layers", "n_layer", "num_layers")
         heads = self._number("num_attention_heads", "n_head")
         hidden = self._number("hidden_size", "n_embd", "n_embed", "d_model")
@@ -49,15 +46,13 @@ class Layout:
 
     def _number(self, *names, **default):
         """The first of `names` that config.json gives, a positive integer; else the default, if there is one."""
-        for name in names:
-            value = getattr(self.config, name, None)
-            if value is not None:
-                if type(value) is not int or not 0 < value < 2**63:
-                    raise self._error(f"config.json gives {name} as {value!r}, not as a positive integer")
-                return value
-        if not default:
+        given = [name for name in names if getattr(self.config, name, None) is not None]
+        if not given and not default:
             raise self._error(f"config.json does not give {' or '.join(names)}")
-        return default["default"]
+        value = getattr(self.config, given[0]) if given else default["default"]
+        if given and (type(value) is not int or not 0 < value < 2**63):
+            raise self._error(f"config.json gives {given[0]} as {value!r}, not as a positive integer")
+        return value
 
     @cached_property
     def index(self):
@@ -135,16 +130,14 @@ class Layout:
         part = self._part(kind)
         kinds = part.shared or (kind,)
         rows = [self.sizes[SHAPES[k][0]] for k in kinds]
-        shape = (None if None in rows else sum(rows), self.sizes[SHAPES[kind][1]])
-        shape = shape[:1] if name.endswith(".bias") else shape
+        shape = (None if None in rows else sum(rows), self.sizes[SHAPES[kind][1]])[: 1 if name.endswith(".bias") else 2]
         tensor = self._checked(name, shape[::-1] if part.transposed else shape, part.transposed)
         tensor = tensor.T.contiguous() if part.transposed and tensor.ndim == 2 else tensor
         if len(kinds) == 1:
             return tensor
         if part.per_head:
             return split_heads(tensor, self.heads["query"], kinds.index(kind))
-        pieces = tensor.chunk(len(rows)) if None in rows else tensor.split(rows)
-        return pieces[kinds.index(kind)]
+        return (tensor.chunk(len(rows)) if None in rows else tensor.split(rows))[kinds.index(kind)]
 
     def _checked(self, name, shape, transposed=False):
         tensor = self.tensors[name]

@@ -12,24 +12,13 @@ from nla.numerics.threads import once
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """One weight matrix of one checkpoint, with what is shared by its measures computed once, when first asked for.
+    """One weight matrix of one checkpoint, with what is shared by its measures computed once, when first asked for."""
 
-    Parameters
-    ----------
-    kind, layer, step
-        One of `KINDS`; 0-based depth, -1 for embeddings; training step.
-    weight : torch.Tensor
-        (out, in) as ``torch.nn.Linear`` stores it, in the dtype of the file.
-    heads : int or None
-        Attention heads whose rows (query, key, value) or columns (dense) this matrix stacks; else None. Key and value
-        may have fewer than query and dense (grouped-query attention).
-    """
-
-    kind: str
-    layer: int
-    step: int
-    weight: torch.Tensor
-    heads: int | None = None
+    kind: str  # one of `KINDS`
+    layer: int  # 0-based depth, -1 for embeddings
+    step: int  # of training
+    weight: torch.Tensor  # (out, in) as ``torch.nn.Linear`` stores it, in the dtype of the file
+    heads: int | None = None  # attention heads whose rows, or of dense columns, it stacks; of key and value maybe fewer
     _weights: "object | None" = field(default=None, repr=False)
 
     @once
@@ -115,27 +104,22 @@ class Matrix:
         return self._weights and self._weights.matrix_at("final", self.kind, self.layer)
 
     def at(self, which, same_shape=False):
-        """The same matrix at the ``initial``, ``previous`` or ``final`` checkpoint; None if missing, damaged or NaN.
-
-        With `same_shape` also None where the shape is another: a vocabulary may have been resized.
-        """
+        """The same matrix at the ``initial``, ``previous`` or ``final`` checkpoint; None if missing, damaged or NaN."""
         try:
             other = getattr(self, which)
         except CheckpointError:  # that checkpoint says so itself, or the scan does; this one must not be lost with it
             return None
-        fits = other is None or not same_shape or other.shape == self.shape
+        fits = other is None or not same_shape or other.shape == self.shape  # a vocabulary may have been resized
         if not fits and self._weights:
             self._weights.note(self.kind, self.layer, f"has another shape at the {which} checkpoint")
         return other if fits and other is not None and other.finite else None
 
     def remember(self, compute):
         """compute(self), a small thing, kept while this checkpoint is open: in a scan the first and last always are."""
-        if self._weights is None:
-            return compute(self)
-        key = (compute, self.kind, self.layer)
-        if key not in self._weights.memo:
-            self._weights.memo[key] = compute(self)
-        return self._weights.memo[key]
+        memo, key = self._weights.memo if self._weights else {}, (compute, self.kind, self.layer)
+        if key not in memo:
+            memo[key] = compute(self)
+        return memo[key]
 
     @once
     def per_head(self):
@@ -171,8 +155,7 @@ class Remembered(Matrix):
     """A `Matrix` of which the spectrum is kept: its file is opened when anything else is asked for."""
 
     def __init__(self, kind, layer, step, kept, heads, weights):
-        given = {"kind": kind, "layer": layer, "step": step, "heads": heads, "_weights": weights}
-        vars(self).update(given | kept)
+        vars(self).update(kept, kind=kind, layer=layer, step=step, heads=heads, _weights=weights)
 
     @once
     def weight(self):

@@ -17,12 +17,11 @@ STATES = ("state_dict", "model_state_dict", "model", "module")  # under which of
 class Tensors:
     """A read-only mapping from tensor name to tensor, over all files in a folder; a context manager.
 
-    Only headers are read on opening. Pickled files are read with ``weights_only=True`` and mapped into memory;
-    nothing in them is executed. `name` is what messages call the folder.
+    On opening only headers are read, or pickles with ``weights_only=True``, mapped: nothing in them is executed.
     """
 
     def __init__(self, folder, name=None):
-        self.folder = name or Path(folder)
+        self.folder = name or Path(folder)  # as messages call it
         self._read = {}  # name -> function that returns the tensor
         for path in weight_files(folder):
             self._read.update(_open(path))
@@ -57,14 +56,11 @@ class Tensors:
 
 
 class ShardByShard(Tensors):
-    """The same of a checkpoint `too_large` to be on this disk at once: of its shards one is, and open.
-
-    It comes when a tensor in it is asked for. Only the index need be in `folder` before.
-    """
+    """The same of a checkpoint `too_large` to be on this disk at once: one of its shards is, that last asked for."""
 
     def __init__(self, folder, source):
         self.folder, self._shard = source.name, source.shard
-        index = next(Path(folder) / index for _, index in FORMATS if (Path(folder) / index).is_file())
+        index = next(Path(folder) / index for _, index in FORMATS if (Path(folder) / index).is_file())  # all it needs
         self._places, self._present, self._turn = encodings.unwrapped(shard_of(index)), (None, {}), threading.Lock()
         self._read = {name: lambda name=name: self._from_shard(name) for name in self._places}
 

@@ -24,18 +24,10 @@ _opening = threading.Lock()  # so that threads with one wish open a neighbour on
 class Weights:
     """The matrices of one checkpoint; a context manager.
 
-    Where spectra of it are kept, its files are opened, or fetched, when something else is asked for; see `kept`.
-
-    Parameters
-    ----------
-    checkpoint : nla.Checkpoint
-    ladder : list of nla.Checkpoint, optional
-        The model's checkpoints in order, for what compares this one with the first, the previous or the last.
-    device : str
-    shared : dict, optional
-        Other `Weights` by checkpoint, or why there are none, kept by the caller for longer than this one lives.
-    opening : function, optional
-        Its context is entered while the files are opened.
+    Where spectra of it are kept, its files are opened, or fetched, when something else is asked for; see `kept`. It is
+    compared with the first, the previous or the last checkpoint of its `ladder`, a list in order, whose `Weights`, or
+    why there are none, the caller may keep for longer in `shared`. While files are opened the context of `opening()` is
+    entered.
     """
 
     def __init__(self, checkpoint, ladder=None, device="cpu", shared=None, opening=nullcontext):
@@ -70,10 +62,7 @@ class Weights:
             return Layout(read_config(folder), tensors)
 
     def neighbour(self, which):
-        """The `Weights` of the initial, previous or final checkpoint of the ladder; None before the first.
-
-        The nearest that can be read; one that could be read but not be fetched this time is an error.
-        """
+        """The nearest readable `Weights` of the initial, previous or final checkpoint; None before the first."""
         self.compared_with.setdefault(which)
         for wanted in neighbours(self.ladder, self.checkpoint, which):
             if wanted == self.checkpoint:
@@ -82,7 +71,7 @@ class Weights:
                 if wanted not in self.shared:
                     self.shared[wanted] = self._open(wanted)
                 found = self.shared[wanted]
-            if isinstance(found, CheckpointError):
+            if isinstance(found, CheckpointError):  # it may be readable, but could not be fetched this time
                 self._miss(which, wanted, found)
             if found:
                 self.compared_with[which] = found
@@ -104,10 +93,8 @@ class Weights:
         """{"initial", "previous", "previous.previous" ...: None, or [revision, why] of what could not be had}."""
         found = {}
         for which, other in self.compared_with.items():
-            missed = (
-                other if isinstance(other, list) else other and other.gone and [other.checkpoint.revision, other.gone]
-            )
-            found[which] = missed or None
+            gone = other if isinstance(other, list) or not other else [other.checkpoint.revision, other.gone]
+            missed = found[which] = gone if gone and gone[1] else None
             if other and further and not missed:
                 found |= {f"{which}.{more}": why for more, why in other.looked_at(False).items()}
         return found
@@ -197,12 +184,8 @@ class Weights:
         return None if bias is None else bias.float().to(self.device)
 
     def norm(self, kind, layer=-1):
-        """The LayerNorm or RMSNorm whose output the matrix of this `kind` reads, as `Norm`, or None.
-
-        The gain is what the model multiplies by: for Gemma, 1 + the tensor in the file. That of embed_out is there
-        also where embed_in does its work.
-        """
-        if (kind, layer) != ("embed_out", -1):
+        """The LayerNorm or RMSNorm whose output the matrix of this `kind` reads, or None; gain as the model uses it."""
+        if (kind, layer) != ("embed_out", -1):  # whose work embed_in may do
             self._require(kind, layer)
         norm = self.layout.norm(kind, layer)
         return norm and Norm(*(v.to(self.device) if torch.is_tensor(v) else v for v in norm))

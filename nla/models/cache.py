@@ -1,15 +1,12 @@
 """One checkpoint's files on this disk: fetched from the Hub, held against the hashes it announces, evicted again.
 
-They lie in HF_HOME/nla/, beside the cache of the Hub's own client and not in it: what is in that cache its owner asked
-for, and it is not ours to evict. Here a file gets its name only when its hash was found right, and a checkpoint is one
-folder. What the owner's cache already holds is linked, not fetched again. Downloading itself is the client's.
-
-KEEP=all in the environment evicts nothing, now or later. NLA_DISK (bytes, or as 20GB) bounds what fetching ahead uses.
+They lie in HF_HOME/nla/, a folder for each, beside the cache of the Hub's own client: what is in that its owner asked
+for; it is linked, and not ours to evict. A file gets its name only when its hash was found right. KEEP=all in the
+environment evicts nothing, now or later. NLA_DISK (bytes, or as 20GB) bounds what fetching ahead uses.
 """
 
 import errno
 import os
-import re
 import shutil
 import threading
 import time
@@ -24,6 +21,7 @@ from nla.models import hub_listing
 from nla.models.errors import Mismatch
 from nla.models.folder import digest, read_json
 from nla.models.retries import Wait, Waited, explained, locked, newest, stats
+from nla.numerics.quantities import size, size_of
 
 IDLE = 600  # seconds after which a checkpoint on this disk counts as left behind by whoever fetched it
 SILENCE = 30  # times HF_HUB_DOWNLOAD_TIMEOUT in which no byte comes: a download that stands still
@@ -32,15 +30,12 @@ COMMIT = "[0-9a-f]" * 40
 
 @contextmanager
 def held(source, wanted):
-    """A block in which nobody evicts the folder of `source`, an `OnHub`.
-
-    First the `File`s are fetched that `wanted()` tells as soon as nobody else fetches any.
-    """
+    """A block in which nobody evicts the folder of `source`, an `OnHub`; first come the `File`s of `wanted()`."""
     place = source.folder
     place.parent.mkdir(parents=True, exist_ok=True)
     what = f"another process that fetches or reads {source.name}"
-    with locked(_lock(place), what, lambda: newest(place, place.with_suffix(".partial"))):
-        _fetch(source, wanted())
+    with locked(place.with_suffix(".lock"), what, lambda: newest(place, place.with_suffix(".partial"))):
+        _fetch(source, wanted())  # which is asked now that nobody else fetches any
         yield
 
 
@@ -91,11 +86,7 @@ def _fetch(source, wanted):
 
 
 def _download(source, file, partial):
-    """Fetch one file beside its place, and move it there when its hash is right.
-
-    Nothing of the client's own ends a Xet transfer that stands still: it is left to itself, and the next try, in a
-    folder of its own, does without Xet.
-    """
+    """Fetch one file beside its place, and move it there when its hash is right."""
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.utils import tqdm
 
@@ -115,7 +106,7 @@ def _download(source, file, partial):
     while not wait([coming], timeout=waiting.most / 30).done:
         try:
             waiting.goes_on(f"the next bytes of {file.name}", Silent.moved)
-        except Waited as error:
+        except Waited as error:  # the client ends no Xet transfer that stands still: the next try is without
             constants.HF_HUB_DISABLE_XET = True
             raise TimeoutError(str(error)) from None
     path = coming.result()
@@ -151,7 +142,7 @@ def evict(ladder, keep):
     for place in [p for p in list(ours) if p.parent in parents and p not in keep]:
         ours.discard(place)
         if not keeping() and not (place / ".keep").exists():
-            with suppress(Timeout, OSError), FileLock(_lock(place), timeout=0):
+            with suppress(Timeout, OSError), FileLock(place.with_suffix(".lock"), timeout=0):
                 for path in (place, place.with_suffix(".partial")):
                     shutil.rmtree(path, ignore_errors=True)
 
@@ -168,10 +159,6 @@ def _repositories(ladder):
     return {c.folder.parent for c in ladder if c.source.remote}
 
 
-def _lock(place):
-    return place.with_suffix(".lock")
-
-
 def keeping():
     """Whether everything that was fetched is to stay."""
     return os.environ.get("KEEP") == "all"
@@ -179,22 +166,12 @@ def keeping():
 
 def allowance():
     """Bytes of disk that checkpoints may take (NLA_DISK), or None where nothing was said."""
-    said = os.environ.get("NLA_DISK")
-    match = re.fullmatch(r"(\d+\.?\d*) *([KMGT]?)B?", (said or "").upper())
-    if said and not match:
+    said = os.environ.get("NLA_DISK", "")
+    if said and size_of(said) is None:
         raise ValueError(f"NLA_DISK is {said!r}, not a number of bytes such as 20000000000 or 20GB")
-    return match and int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))
+    return size_of(said)
 
 
 def used(ladder):
     """Bytes that the repositories of `ladder` take on this disk."""
-    sizes = {stat.st_ino: stat.st_size for stat in stats(*_repositories(ladder))}  # links to one file count once
-    return sum(sizes.values())
-
-
-def size(count):
-    """A number of bytes as people say it."""
-    units = ["bytes", "kB", "MB", "GB"]
-    while count >= 999.5 and units[1:]:
-        count, _ = count / 1000, units.pop(0)
-    return f"{count:,.0f} {units[0]}" if count >= 99.5 else f"{count:.3g} {units[0]}"
+    return sum({stat.st_ino: stat.st_size for stat in stats(*_repositories(ladder))}.values())  # links count once

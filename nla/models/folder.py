@@ -25,11 +25,11 @@ def weight_files(folder, formats=FORMATS):
             return [folder / single]
         if index in there:
             shards = sorted(set(shard_of(folder / index).values()))
-            for shard in shards:
-                if shard not in there:
-                    raise CheckpointError(f"{folder}: shard {shard} is named by the index but is not there")
-            return [folder / shard for shard in shards]
-        if shards := all_shards(folder, there, single):
+            if gone := [shard for shard in shards if shard not in there]:
+                raise CheckpointError(f"{folder}: shard {gone[0]} is named by the index but is not there")
+        else:
+            shards = all_shards(folder, there, single)
+        if shards:
             return [folder / shard for shard in shards]
     if ADAPTER in there:
         raise is_adapter(folder, folder / ADAPTER)
@@ -42,10 +42,8 @@ def all_shards(place, names, single):
     found = {name: m for name in sorted(names) if (m := re.fullmatch(rf"{stem}-(\d+)-of-(\d+)\.{suffix}", name))}
     total, there = max((int(m[2]) for m in found.values()), default=0), {int(m[1]) for m in found.values()}
     if len(found) != total:
-        absent = itertools.islice(
-            (f"{stem}-{n:05}-of-{total:05}.{suffix}" for n in itertools.count(1) if n not in there), 3
-        )
-        absent = f", without {', '.join(absent)}" if len(found) < total else ""
+        names = (f"{stem}-{n:05}-of-{total:05}.{suffix}" for n in itertools.count(1) if n not in there)
+        absent = f", without {', '.join(itertools.islice(names, 3))}" if len(found) < total else ""
         raise NotThere(f"{place}: {len(found)} of {total} shards are there{absent}")
     return list(found)
 
@@ -94,8 +92,7 @@ def read_json(path):
 
 def read_config(folder):
     """config.json of the checkpoint, or of the ladder it stands in, as an object."""
-    path = beside(folder, "config.json")
-    config = read_json(path)
+    config = read_json(path := beside(folder, "config.json"))
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} cannot be read: no object")
     return SimpleNamespace(**config)

@@ -38,7 +38,6 @@ class Hub:
         self.ours = set()  # folders that this process used, and may evict
 
     def endpoint(self):
-        """Its address."""
         from huggingface_hub import constants
 
         return (self.address or os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
@@ -92,9 +91,9 @@ class Hub:
         try:
             found = read(self.contact.patiently(what, lambda: self.ask(path)))
         except Unavailable:
-            if saved.is_file():
-                return read_json(saved)
-            raise
+            if not saved.is_file():
+                raise
+            return read_json(saved)
         _save(saved, found)
         return found
 
@@ -113,9 +112,9 @@ class Hub:
         except CheckpointError as error:
             self.refused[source.commit] = (begun + max(RECENT, 11 * (time.monotonic() - begun)), error)
             raise
-        files = [(e["path"], e["size"], (e.get("lfs") or e)["oid"]) for e in entries if e["type"] == "file"]
+        files = [File(e["path"], e["size"], (e.get("lfs") or e)["oid"]) for e in entries if e["type"] == "file"]
         _save(saved, files)
-        return tuple(File(*file) for file in files)
+        return tuple(files)
 
 
 HUB = Hub()  # what all checkpoints of this process are from

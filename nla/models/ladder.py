@@ -20,30 +20,16 @@ FILES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # endings of weights
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One saved state of a model: which, at which training step, and where its files are or will be.
+    """One saved state of a model: which, at which training step, and where its files are or will be."""
 
-    Parameters
-    ----------
-    model, revision : str
-        MODEL, and the name of this state of it: a folder's, or a revision's on the Hub.
-    step : int
-    stage : str
-    folder : Path
-        Holds the files; those of the Hub only once they were fetched.
-    repo, commit : str or None
-        Where on the Hub; None for a folder of one's own.
-    shift : int
-        By how much `step` is more than the name says, in a stage that counts anew.
-    """
-
-    model: str
-    revision: str
+    model: str  # MODEL
+    revision: str  # the name of this state of it: a folder's, or a revision's on the Hub
     step: int
     stage: str
-    folder: Path
-    repo: str | None = None
+    folder: Path  # holds the files; those of the Hub only once they were fetched
+    repo: str | None = None  # where on the Hub; None for a folder of one's own
     commit: str | None = None
-    shift: int = field(default=0, repr=False)
+    shift: int = field(default=0, repr=False)  # by how much `step` is more than the name says: a stage counts anew
 
     @property
     def bundled(self):
@@ -158,11 +144,8 @@ def at_step(ladder, step):
 
 
 def neighbours(ladder, checkpoint, which):
-    """Seen from `checkpoint`, the candidates for the initial, previous or final one of `ladder`, the right one first.
-
-    Those that hold no weights at all are passed over; the others follow in case a file turns out unreadable.
-    """
-    place = ladder.index(checkpoint)
+    """Seen from `checkpoint`, candidates for the initial, previous or final one of `ladder`, the right one first."""
+    place = ladder.index(checkpoint)  # the others follow in case a file turns out unreadable
     candidates = {"initial": ladder, "previous": ladder[:place][::-1], "final": ladder[::-1]}[which]
     return (c for c in candidates if c == checkpoint or c.source.has_weights())
 
@@ -170,11 +153,8 @@ def neighbours(ladder, checkpoint, which):
 def choose(ladder, steps="all"):
     """The checkpoints of `ladder` that `steps` names, in order.
 
-    Parameters
-    ----------
-    steps : "all", "log", int, iterable of int, or function
-        Every checkpoint; about 20 spaced evenly in log(step + 1), first and last included; every k-th; these steps; or
-        those that a function picks of the ladder.
+    "all" of them; "log", about 20 spaced evenly in log(step + 1), first and last included; k, every k-th; an iterable
+    of steps; or a function that picks those it wants of a ladder.
     """
     if callable(steps):
         return list(steps(ladder))
@@ -199,7 +179,7 @@ def choose(ladder, steps="all"):
 
 def history(model):
     """What training left beside a ladder (recipe, losses by step), or None where there is no history.json."""
-    if chains.is_chain(model):  # several trainings, each with its own: see stages.record
+    if chains.is_chain(model):  # several trainings, each with its own: see `studies.chains.record`
         return None
     path = Path(paths.folder(model) or model) / "history.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

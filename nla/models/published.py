@@ -8,15 +8,8 @@ from nla.models import hub_listing
 from nla.models.errors import NotThere, unknown
 from nla.numerics import steps
 
-SEEDED = ("14m", "31m", "70m", "160m", "410m")
-DEDUPED = ("70m", "160m", "410m", "1b", "1.4b", "2.8b", "6.9b", "12b")
-OPT = ("125m", "350m", "1.3b", "2.7b", "6.7b", "13b", "30b", "66b")
-SHORT = {
-    **{f"pythia-{size}": "EleutherAI" for size in ("14m", "31m", *DEDUPED)},
-    **{f"pythia-{size}-deduped": "EleutherAI" for size in DEDUPED},
-    **{f"pythia-{size}-seed{seed}": "EleutherAI" for size in SEEDED for seed in range(1, 10)},
-    **{f"opt-{size}": "facebook" for size in OPT},
-}
+OWNERS = json.loads(Path(__file__).with_name("owners.json").read_text())  # owner on the Hub -> short names
+SHORT = {name: owner for owner, names in OWNERS.items() for name in names}
 PYTHIA = json.loads(Path(__file__).with_name("pythia.json").read_text())  # hidden size, layers, heads, vocabulary
 PYTHIA_STEPS = (0, *(2**i for i in range(10)), *range(1000, 143001, 1000))  # what every Pythia has, by its README
 
@@ -38,7 +31,9 @@ def rungs(model, readable):
     try:
         found = hub_listing.HUB.revisions(repo)
     except NotThere as error:
-        raise ValueError(f"unknown model {model!r}: {_no_repository(repo, error)}") from None
+        near, reason = (str(said).partition(": ")[2] for said in (unknown("", repo.split("/")[-1], SHORT), error))
+        hint = f"; {near}" if near.startswith("did") else ""
+        raise ValueError(f"unknown model {model!r}: no folder here, and on the Hub: {reason}{hint}") from None
     if revision:
         if re.fullmatch(r"[0-9a-f]{40}", revision):
             found.setdefault(revision, revision)
@@ -65,9 +60,3 @@ def _ladder(named, readable):
     """Of {name: (repository, commit)} the steps, in order, and what is left out."""
     path, left = steps.follow(named, lambda name: readable(name, *named[name]))
     return [(name, *named[name], *rung) for name, *rung in path], left
-
-
-def _no_repository(repo, error):
-    hint = unknown("", repo.split("/")[-1], SHORT).partition(": ")[2]
-    reason = str(error).partition(": ")[2]
-    return f"no folder here, and on the Hub: {reason}" + (f"; {hint}" if hint.startswith("did") else "")

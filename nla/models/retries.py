@@ -1,10 +1,10 @@
-"""Trying again where that may help, and one line where it cannot: what the Hub's client leaves to its caller.
+"""Trying again where that may help, and one line where it cannot, which the Hub's client leaves to its caller.
 
-The client retries dropped connections and 429 within one download, but not an answer 503 to it nor anything about the
-list of revisions, and it takes any bytes of the right number. And nothing is waited for in silence, or for ever.
+Nor does that retry an answer 503, or anything about the list of revisions. And no wait is silent, or lasts for ever.
 """
 
 import errno
+import itertools
 import os
 import re
 import sys
@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from filelock import FileLock, Timeout
 
 from nla.models.errors import Mismatch, NotThere, Unavailable
+from nla.numerics.quantities import seconds_of
 
 DELAYS = (1, 2, 4, 8, 16, 32)  # seconds
 BRIEF = 2  # how many of them where little hope is left
@@ -33,10 +34,7 @@ class Waited(Unavailable):
 
 
 class Wait:
-    """A wait for something that may never come: it says so now and then, and ends.
-
-    After `most` seconds without a sign of life, by default `limit`; `setting` is what sets them.
-    """
+    """A wait for what may never come: it says so, and ends `most` seconds after a sign of life, as `setting` says."""
 
     def __init__(self, most=None, setting="NLA_WAIT"):
         self.most, self.setting = limit() if most is None else most, setting
@@ -47,13 +45,7 @@ class Wait:
         self.seen, self.saying = time.time(), SAID
 
     def goes_on(self, what, seen=0.0):
-        """Once for each look that found nothing; `seen` is when there was a sign of life of what is waited for.
-
-        Raises
-        ------
-        Waited
-            In one line, when there was none for too long.
-        """
+        """Once for each look that found nothing; raises `Waited` if since `seen`, a sign of life, it was too long."""
         from tqdm import tqdm
 
         if seen > self.seen:
@@ -71,10 +63,9 @@ class Wait:
 def limit():
     """Seconds without a sign of life after which nothing is waited for any more: NLA_WAIT, or an hour."""
     said = os.environ.get("NLA_WAIT") or "1h"
-    match = re.fullmatch(r"(\d+\.?\d*|\.\d+) *([smhd]?)", said.lower())
-    if not match:
+    if (seconds := seconds_of(said)) is None:
         raise ValueError(f"NLA_WAIT is {said!r}, not a time such as 600, 90s, 20m, 12h or 2d")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+    return seconds
 
 
 @contextmanager
@@ -94,11 +85,10 @@ def locked(path, what, seen=lambda: 0.0):
 
 def stats(*places):
     """What the system says of each file in these folders."""
-    for path in (
-        os.path.join(folder, name) for place in places for folder, _, names in os.walk(place) for name in names
-    ):
-        with suppress(OSError):  # gone meanwhile
-            yield os.lstat(path)
+    for folder, _, names in itertools.chain.from_iterable(map(os.walk, places)):
+        for name in names:
+            with suppress(OSError):  # gone meanwhile
+                yield os.lstat(os.path.join(folder, name))
 
 
 def newest(*places):
@@ -115,12 +105,7 @@ class Contact:
     def patiently(self, what, call):
         """`call()`, again after each of `DELAYS` while it fails in a way that may pass; each way has its own count.
 
-        Raises
-        ------
-        NotThere, Unavailable
-            In one line, `what` could not be had and why.
-        OSError
-            This machine is the trouble (disk full, no permission): the next checkpoint would meet the same.
+        Raises `NotThere` or `Unavailable`, why `what` could not be had; OSError where this machine is the trouble.
         """
         from huggingface_hub.errors import HTTPError
 

@@ -1,7 +1,4 @@
-"""Where a checkpoint's files are, in a folder or on the Hub: two classes with the same verbs, so that it is asked once.
-
-`nla.Checkpoint.source` is one of them. Which weights it holds is told from names, sizes and hashes of its files.
-"""
+"""Where a checkpoint's files are: classes with the same verbs, so that it is asked once, by `nla.Checkpoint.source`."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -14,14 +11,16 @@ from nla.models.hub_listing import File
 
 
 class _Source:
-    """The verbs of both.
+    """The verbs of all, which tell from names, sizes and hashes of files what is there.
 
     `name` is what messages and chains call it; `remote`, whether it is on the Hub; `size()`, the bytes of its weights;
     `weight_files(formats)`, the `File`s that hold them, no index; `described()`, a short hash of what says how they are
     read, config.json and an index; `identity()`, a string cheap to ask for that changes whenever one of these does;
     `files()`, what is read of it, and `to_fetch()`, what of that is not on this disk; `held()`, a block with its
-    folder; `file(name)`, the path of one file that is no weights.
+    folder; `file(name)`, the path of one file that is no weights. What is said here is so of what is on this disk.
     """
+
+    remote = False
 
     def __init__(self, checkpoint):
         self.checkpoint, self.folder = checkpoint, checkpoint.folder
@@ -29,10 +28,9 @@ class _Source:
 
     def has_weights(self):
         """Whether there are weights at all: not a branch, or a folder, without them."""
-        try:
+        with suppress(CheckpointError):
             return bool(self._weights())
-        except CheckpointError:
-            return False
+        return False
 
     def can_be_had(self):
         """Whether its files are on this disk, fetched from the Hub if need be; only what is read first if too large."""
@@ -48,11 +46,24 @@ class _Source:
         """One short hash of the files of the weights: equal for checkpoints that are copies of one another."""
         return _short("".join(f.digest for f in self.weight_files()))
 
+    def to_fetch(self):
+        return []
+
+    def too_large(self):
+        return False
+
+    @contextmanager
+    def held(self, ending=""):
+        yield self.folder
+
+    def file(self, name):
+        """Beside the weights, or in the folder above."""
+        return folder.beside(self.folder, name)
+
 
 class InFolder(_Source):
     """A checkpoint in a folder of one's own: nothing is to be fetched, and its files are read for their hashes."""
 
-    remote = False
     name = property(lambda self: str(self.folder))
 
     def _weights(self, formats=FORMATS):
@@ -75,25 +86,10 @@ class InFolder(_Source):
             read.append(self.file("config.json"))
         return _short(repr([(path.name, digest(path)) for path in read if path.is_file()]))
 
-    def to_fetch(self):
-        return []
-
-    def too_large(self):
-        return False
-
-    @contextmanager
-    def held(self, ending=""):
-        yield self.folder
-
-    def file(self, name):
-        """Beside the weights, or in the folder above."""
-        return folder.beside(self.folder, name)
-
 
 class InBundle(_Source):
     """A checkpoint of a bundle: its tables and spectra are at hand, its weights are not."""
 
-    remote = False
     name = property(lambda self: f"{self.checkpoint.model} {self.checkpoint.revision}")
 
     @property
@@ -115,19 +111,9 @@ class InBundle(_Source):
     def content(self):
         return self.entry["content"]
 
-    def to_fetch(self):
-        return []
-
-    def too_large(self):
-        return False
-
     @contextmanager
     def held(self, ending=""):
         yield self._weights()
-
-    def file(self, name):
-        """The bundle's own."""
-        return folder.beside(self.folder, name)
 
 
 class OnHub(_Source):
@@ -184,14 +170,11 @@ class OnHub(_Source):
 
     @contextmanager
     def held(self, ending=""):
-        """The folder with the files whose names end so, fetched if need be; nobody evicts them in the block.
-
-        Files that were opened stay readable after it. Messages about the folder name the revision instead.
-        """
+        """The folder with the files whose names end so, fetched if need be; nobody evicts them in the block."""
         with cache.held(self, lambda: [f for f in self.to_fetch() if f.name.endswith(ending)]):
             try:
                 yield self.folder
-            except CheckpointError as error:
+            except CheckpointError as error:  # it names the revision, not the folder
                 raise CheckpointError(str(error).replace(str(self.folder), self.name)) from None
 
     @contextmanager
@@ -206,8 +189,7 @@ class OnHub(_Source):
         from huggingface_hub import hf_hub_download
 
         where = {"revision": self.commit, "endpoint": self.hub.endpoint()}
-        what = f"{name} of {self.repo}"
-        return self.hub.contact.patiently(what, lambda: hf_hub_download(self.repo, name, **where))
+        return self.hub.contact.patiently(f"{name} of {self.repo}", lambda: hf_hub_download(self.repo, name, **where))
 
 
 def list_all(checkpoints):

@@ -153,3 +153,13 @@ def _spread(scale, shape, sizes):
             size = next(iter(blocks))[axis]
             scale = scale.repeat_interleave(size, axis).narrow(axis, 0, n)
     return scale
+
+
+def split_heads(fused, heads, index):
+    """Query, key or value (`index` 0, 1, 2) out of GPT-NeoX's query_key_value, rows in the order of the heads.
+
+    The rows are grouped by head, and within a head by query, key, value; contiguous thirds would mix all three.
+    """
+    d_head = fused.shape[0] // (3 * heads)
+    parts = fused.view(heads, 3, d_head, *fused.shape[1:])  # (heads, 3, d_head, d_model)
+    return parts[:, index].reshape(heads * d_head, *fused.shape[1:])

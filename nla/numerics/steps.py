@@ -16,6 +16,7 @@ TOKENS = re.compile(rf"[-_]?(?:tokens?)?[-_]?{NUMBER}([mbt])t?(?![^\W_])", re.A)
 TOKENS_ALONE = re.compile(rf"(?:train|tokens?)[-_]?{NUMBER}([bt])|{NUMBER}([bt])[-_]?tokens?", re.A)
 LIKE = re.compile(r"step|ckpt|(?<!ipynb_)checkpoint|(?<![a-z])(?:iter|epoch)|iter(?:ation|[-_]?\d)|train_\d|\d[bt]_tok")
 WRITTEN = re.compile(r"\.|tmp[-_]|.*[-_.]tmp(?:[-_.]|$)|.*\.(?:temp|part|partial|incomplete)$", re.S)
+METHODS = ("sft", "dpo", "kto", "ppo", "grpo", "rlvr", "rlhf", "reward", "instruct", "chat")
 TIMES = {"": 1, "k": 1e3, "m": 1e6}
 BILLIONS = {"m": 1e-3, "b": 1, "t": 1e3}
 
@@ -51,6 +52,13 @@ def parse(name):
 def label(step):
     """What its stage is called in tables."""
     return "pretraining" if step is None or step.stage == 1 else f"stage{step.stage}"
+
+
+def method(name):
+    """The last method of `METHODS` that the name of a model tells, or else "stage"."""
+    name = name.partition("@")[0].rstrip("/").split("/")[-1].lower()
+    places = {name.rfind(method): method for method in METHODS if method in name}
+    return places[max(places)] if places else "stage"
 
 
 def follow(names, readable, folder=None):

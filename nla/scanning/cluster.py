@@ -1,8 +1,7 @@
 """A scan by many machines: each checkpoint is a task of a Dask cluster, and its tables come back into the same store.
 
-The workers fetch and measure (`scanning.cluster_worker`). Whoever called `nla.scan` keeps the store, decides what is
-missing, and holds the lock of each checkpoint in hand, as a scan without a cluster does; so a run can be stopped at any
-moment and go on elsewhere.
+Workers fetch and measure (`scanning.cluster_worker`); who called `nla.scan` keeps the store, decides what is missing,
+and holds the lock of each checkpoint in hand, as without a cluster: so a run can be stopped, and go on elsewhere.
 """
 
 import sys
@@ -24,10 +23,7 @@ from nla.scanning.worker import told
 
 
 def work(plan, left, copies, scheduler, device, threads, progress):
-    """Yield (checkpoint, its `Table` or the exception that says why there is none) for all of `left`, copies last.
-
-    The other arguments are those of `nla.scan`; its `workers` are the threads of each process, by default all it has.
-    """
+    """Yield (checkpoint, its `Table` or the exception that says why there is none) for all of `left`, copies last."""
     with processes.connected(scheduler) as (client, share):
         if progress and client.dashboard_link:
             print(f"{plan.model}: dashboard of the cluster at {client.dashboard_link}", file=sys.stderr)
@@ -105,18 +101,16 @@ class Crew:
 class _Round:
     """Checkpoints that may be measured at once; the cluster holds no more than it can begin.
 
-    A checkpoint whose worker leaves is given to another here, not by the scheduler: a task that prefers a worker waits
-    forever for it if no other was there when it left. After that has happened as often as Dask would allow
-    (`distributed.scheduler.allowed-failures`), the result is WorkerLost. A worker without a sign of life for too long
-    is given nothing any more, and what it began first is blamed.
+    What a worker had that leaves is given to another here: Dask's scheduler, if none was there then, would wait for it
+    forever. After as many losses as Dask allows (`distributed.scheduler.allowed-failures`) the result is WorkerLost. A
+    worker without a sign of life for too long is given nothing any more, and what it began first is blamed.
     """
 
     def __init__(self, crew, left):
         self.crew, self.left = crew, dict.fromkeys(left, 0)  # how often each was lost
         self.order = {c: i for i, c in enumerate(left)}
-        self.hand, self.last = {}, {}  # {checkpoint: InHand}, {worker: checkpoint}
+        self.hand, self.last, self.deaf = {}, {}, {}  # {checkpoint: InHand}, {worker: its latest}, {worker: its first}
         self.wait, self.bell = Wait(), None
-        self.deaf = {}  # worker -> what it had in hand first
 
     def results(self):
         """Yield (checkpoint, its `Table` or the exception that says why there is none)."""
@@ -152,10 +146,12 @@ class _Round:
         return {worker: threads for worker, threads in there.items() if worker not in self.deaf}
 
     def _begin(self, there):
-        """Give the workers what they can take."""
-        # A cluster that adapts must see work.
+        """Give the workers what they can take; a cluster that adapts must see work, a bell if there are none."""
         self.bell = None if there else self.bell or self.crew.client.submit(int, pure=False)
-        for worker in _free(there, [task.worker for task in self.hand.values()]):
+        busy = [task.worker for task in self.hand.values()]
+        # Two places, if it can fetch one checkpoint while it measures another.
+        places = sorted((place, worker) for worker, threads in there.items() for place in range(min(threads, 2)))
+        for worker in [worker for place, worker in places if place >= busy.count(worker)]:
             for checkpoint in _preferred(self.order, self.left, self.last.get(worker)):
                 lock = FileLock(self.crew.plan.lock(checkpoint), timeout=0)
                 with suppress(Timeout):  # another run has it in hand
@@ -186,7 +182,7 @@ class _Round:
         """Its `Table`, written to the store, or the exception that says why there is none."""
         if isinstance(task.begun, CheckpointError):
             return task.begun
-        name, found = f"{checkpoint.model} {checkpoint.revision}", None
+        name = f"{checkpoint.model} {checkpoint.revision}"
         if self.deaf.get(task.worker) == checkpoint and not task.future.done():
             self.crew.client.cancel(task.future)
             return Unavailable(f"{name}: no sign of life of {task.worker} for {self.wait.most:g} s (NLA_WAIT)")
@@ -208,21 +204,12 @@ class _Round:
             return error
 
 
-def _free(threads, busy):
-    """The worker of each free place: of two, if it can fetch one checkpoint while it measures another."""
-    places = sorted((place, worker) for worker, count in threads.items() for place in range(min(count, 2)))
-    return [worker for place, worker in places if place >= busy.count(worker)]
-
-
 def _preferred(order, left, last):
-    """`left`, the best for a worker first: what follows its `last`, whose files it has, if both are to be compared.
-
-    Or else the middle of the longest stretch, because another worker is on its way into that.
-    """
+    """`left`, the best for a worker first: what follows its `last`, whose files it has; the longest gap's middle."""
     if len(left) == len(order):
         return list(left)
     there = {order[c]: c for c in left}
     gone = [-1, *(i for i in range(len(order)) if i not in there), len(order)]
     start, end = max(pairwise(gone), key=lambda ends: ends[1] - ends[0])
-    best = [there.get(order[last] + 1) if last else None, there.get((start + end) // 2)]
+    best = [there.get(order[last] + 1) if last else None, there.get((start + end) // 2)]  # others go into that
     return [c for c in dict.fromkeys([*best, *left]) if c]

@@ -1,7 +1,4 @@
-"""What a worker of a Dask cluster does for `cluster`: it fetches checkpoints and measures them, and stores nothing.
-
-It measures one checkpoint at a time, with all its threads; if it has two or more, its next one is fetched meanwhile.
-"""
+"""What a worker of a Dask cluster does: it fetches checkpoints, measures them one at a time, and stores nothing."""
 
 from concurrent.futures import wait
 from dataclasses import dataclass, replace

@@ -30,9 +30,8 @@ def ours(thing):
 def fingerprint(measure):
     """Name and hash of what a measure computes: its code, defaults, closure, and the code and constants it refers to.
 
-    A measure of this package is known by the source of its module and of all that this imports from the package, so
-    that a comment also counts as a change; a user's own function by its compiled code, so that it does not.
-    `nla.matrices`, and what it imports, is under every measure: that hands it its Matrix. `nla.models` reads no tensor.
+    Known by source, so that a comment counts as a change: its module, if of this package, and `nla.matrices`, with all
+    that these import of it but `nla.models`, which reads no tensor. A user's function is known by its compiled code.
     """
     sha, own = hashlib.sha256(), ours(measure)
     _digest_sources(["nla.matrices"] + [measure.__module__] * own, sha)

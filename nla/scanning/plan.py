@@ -115,17 +115,16 @@ class Plan:
             notes = found.notes | {"compared_with": self._others(checkpoint, found.compared_with)}
             made |= {m: Table(some, notes) for m, some in zip(begun.left, found.tables, strict=True)}
             if found.kept:
-                kept.write(checkpoint, found.described | _which(notes), found.kept)
+                kept.write(checkpoint, found.described, notes, found.kept)
         elif begun.copied and (there := kept.read(self.known[begun.notes["content"], begun.notes["described"]])):
-            kept.write(checkpoint, there.notes | _which(begun.notes), there.matrices)
+            kept.write(checkpoint, there.notes, begun.notes, there.matrices)
         for measure, table in made.items():
             store.write(self._path(checkpoint, measure, self.selection.suffix()), *table)
         self.counts["done" if made else "reused"] += 1
         return self._joined(checkpoint, begun.stored | made)
 
     def _path(self, checkpoint, measure, suffix):
-        folder = self.folder() / "tables" / self.keys[measure]
-        return folder / f"{paths.slug(checkpoint.revision)}{suffix}.parquet"
+        return self.folder() / "tables" / self.keys[measure] / f"{paths.slug(checkpoint.revision)}{suffix}.parquet"
 
     def _joined(self, checkpoint, tables):
         measures = self.measures[checkpoint]
@@ -172,14 +171,8 @@ class Plan:
     def _copied(self, checkpoint, notes, measures):
         """{measure: Table} from another checkpoint with the same bytes, for pure measures."""
         twin = self.known.get((notes["content"], notes["described"]))
-        own = {"revision": checkpoint.revision, "step": checkpoint.step, "stage": checkpoint.stage}
-        copies = {}
+        own, copies = {name: getattr(checkpoint, name) for name in ("revision", "step", "stage")}, {}
         for measure, table in (self._stored(twin, filter(pure, measures)) if twin else {}).items():
             others = self._others(checkpoint, {"initial"} & table.notes.get("compared_with", {}).keys())
             copies[measure] = Table(table.rows.assign(**own), table.notes | notes | {"compared_with": others})
         return copies
-
-
-def _which(notes):
-    """What of them says of which weights they are."""
-    return {name: notes[name] for name in ("identity", "content")}

@@ -36,15 +36,14 @@ def connected(scheduler):
 
 def there(client):
     """{worker: its threads} of those that are there; what a cluster on this machine has lost is started again."""
-    wait = Wait()
-    while True:
+    wait, found = Wait(), None
+    while found is None:
         try:
             found = client.nthreads(callback_timeout=min(retries.SAID, wait.most))
-            break
-        except OSError as error:
-            if not isinstance(error, TimeoutError):
-                raise ConnectionError(GONE) from None
-        waited(wait, "an answer of the Dask scheduler")
+        except TimeoutError:
+            waited(wait, "an answer of the Dask scheduler")
+        except OSError:
+            raise ConnectionError(GONE) from None
     cluster = _local(client)
     if cluster and len(found) < len(cluster.worker_spec):
         for name, process in list(cluster.workers.items()):

@@ -51,10 +51,7 @@ class Row:
 
 
 def rows(weights, measures, selection, workers, available, alive=lambda: None, norms=False):
-    """[Row] of the matrices of `weights`, in order; `alive()` after each, in some thread.
-
-    With `norms`, those of rows and columns are to be kept too, where the files are open.
-    """
+    """[Row] of the matrices of `weights`, in order, with `norms` of rows and columns too; `alive()` after each."""
     tasks = weights.index(selection.kinds, selection.layers)
     workers = max(1, min(workers, len(tasks)))
     if torch.device(weights.device).type != "cpu":
@@ -79,7 +76,7 @@ def entries(rows):
 
 def _row(weights, kind, layer, measures, norms):
     matrix, checkpoint = weights.matrix(kind, layer), weights.checkpoint
-    row = dict(model=checkpoint.model, revision=checkpoint.revision, step=checkpoint.step, stage=checkpoint.stage)
+    row = {name: getattr(checkpoint, name) for name in ("model", "revision", "step", "stage")}
     row |= dict(layer=layer, kind=kind, rows=matrix.shape[0], cols=matrix.shape[1], finite=matrix.finite)
     found = {}
     for measure in measures:
@@ -93,7 +90,7 @@ def _row(weights, kind, layer, measures, norms):
             except Exception as error:
                 error.add_note(f"in {fingerprint.name_of(measure)} of {kind}, layer {layer}, {checkpoint.revision}")
                 raise
-    if norms and matrix.finite and weights.opened:
+    if norms and matrix.finite and weights.opened:  # to be kept
         matrix.row_norms, matrix.column_norms  # noqa: B018
     return Row(row, found, kept.of(matrix))
 

@@ -18,25 +18,14 @@ from nla.scanning.worker import Worker, announce
 
 
 def scan(
-    model,
-    measures,
-    steps="all",
-    kinds=None,
-    layers=None,
-    device="auto",
-    workers=None,
-    scheduler=None,
-    refresh=False,
-    progress=True,
-    sketch=None,
-    visit=None,
-):
+    model, measures, steps="all", kinds=None, layers=None, device="auto", workers=None, scheduler=None, refresh=False,
+    progress=True, sketch=None, visit=None,
+):  # fmt: skip
     """One row per matrix and checkpoint, a DataFrame with `KEYS` and the columns of every measure.
 
-    ``duplicate_of`` is the earlier revision with the same weights; where ``finite`` is False the matrix holds NaN or
-    Inf, and its measures are NaN. ``attrs["summary"]`` counts checkpoints done, reused, duplicates and failed (why);
-    ``notes``: lines on what of the files no matrix is read from, and about what is NaN because there is nothing to
-    compare with, or none could be had this time.
+    ``duplicate_of`` is the earlier revision with the same weights; where ``finite`` is False a matrix holds NaN or Inf,
+    and its measures are NaN. ``attrs["summary"]`` counts checkpoints done, reused, duplicates and failed (why); its
+    ``notes`` are lines on what of the files no matrix is read from, and on what could not be compared and is NaN.
 
     Parameters
     ----------
@@ -97,7 +86,8 @@ def _measure(plan, tables, failed, device, workers, scheduler, progress, visit):
     with tqdm(total=total, initial=done, desc=plan.model, unit="checkpoint", smoothing=0, disable=off) as bar:
         for checkpoint, result in results if left else ():
             if isinstance(result, Exception):
-                failed[checkpoint.revision] = _why(result)
+                why = [f"{type(result).__name__}: {result}".splitlines()[0], *getattr(result, "__notes__", ())]
+                failed[checkpoint.revision] = str(result) if isinstance(result, CheckpointError) else "; ".join(why)
                 errors.append(result)
             else:
                 tables[checkpoint] = result
@@ -138,13 +128,6 @@ def _table(plan, worker, checkpoint, after):
         return plan.finish(checkpoint, begun, found)
     except CheckpointError as error:
         return error
-
-
-def _why(error):
-    """One line."""
-    if isinstance(error, CheckpointError):
-        return str(error)
-    return "; ".join([f"{type(error).__name__}: {error}".splitlines()[0], *getattr(error, "__notes__", ())])
 
 
 def _duplicates(notes):

@@ -10,8 +10,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from nla.matrices import kept
 from nla.models import bundles
-from nla.models.errors import CheckpointError, _first_line
 from nla.models.paths import build
 
 
@@ -22,10 +22,10 @@ class Table(NamedTuple):
     notes: dict
 
 
-def read(path, identity):
+def read(path, identity, columns=None):
     """The `Table` at `path`, or None if it is not there, not whole, or of another `identity` of the checkpoint."""
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, columns=columns)
         notes = json.loads(table.schema.metadata[b"nla"])
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
         return None
@@ -34,13 +34,8 @@ def read(path, identity):
 
 def notes(slug, key, identity):
     """The notes of the tables of all measures for one checkpoint of this `identity`, a list of dicts."""
-    found = []
-    for path in sorted((build(slug) / "tables").glob(f"*/{glob.escape(key)}.parquet")):
-        try:
-            found.append(json.loads(pq.read_schema(path).metadata[b"nla"]))
-        except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
-            continue
-    return [n for n in found if n.get("identity") == identity]
+    paths = sorted((build(slug) / "tables").glob(f"*/{glob.escape(key)}.parquet"))
+    return [table.notes for path in paths if (table := read(path, identity, columns=[]))]
 
 
 def write(path, rows, notes):
@@ -61,21 +56,13 @@ def write(path, rows, notes):
 
 def bundled(checkpoint, name):
     """The `Table` of a measure of this name that the bundle of `checkpoint` holds, or None."""
-    tables, path = bundles.manifest(checkpoint.folder)["tables"], checkpoint.folder / "tables" / f"{name}.parquet"
+    tables, entry = bundles.manifest(checkpoint.folder)["tables"], checkpoint.source.entry
     if checkpoint.revision not in tables.get(name, {"revisions": ()})["revisions"]:
         return None
-    try:
-        rows = _by_revision(path, path.stat().st_mtime_ns).get(checkpoint.revision, pd.DataFrame())
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-        raise CheckpointError(f"{path} is not a table of a bundle: {_first_line(error)}") from None
-    entry = checkpoint.source.entry
+    rows = kept.rows_of(checkpoint, f"tables/{name}.parquet", _tables, "a table")
+    rows = pd.DataFrame() if rows is None else rows.assign(model=checkpoint.model).reset_index(drop=True)
     notes = {name: entry[name] for name in ("identity", "content", "unmeasured")}
-    notes |= {"described": entry["identity"], "notes": [], "missed": []}
-    rows = rows.assign(model=checkpoint.model) if len(rows) else rows
-    return Table(rows.reset_index(drop=True), notes)
+    return Table(rows, notes | {"described": entry["identity"], "notes": [], "missed": []})
 
 
-@lru_cache(64)
-def _by_revision(path, _):
-    table = pd.read_parquet(path)
-    return dict(list(table.groupby("revision", sort=False))) if len(table) else {}
+_tables = lru_cache(64)(kept.by_revision)

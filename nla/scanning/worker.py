@@ -2,9 +2,9 @@
 
 import sys
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from threading import Lock
+from typing import NamedTuple
 
 from nla.matrices import kept
 from nla.matrices.weights import Weights
@@ -12,14 +12,14 @@ from nla.models import cache
 from nla.models.errors import CheckpointError, Unavailable
 from nla.models.ladder import choose, neighbours
 from nla.numerics import threads
+from nla.numerics.quantities import size
 from nla.scanning import rows
 from nla.scanning.fingerprint import pure
 
 BEFORE = "previous.previous"
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What measures found in one checkpoint."""
 
     tables: list  # a DataFrame for each of them
@@ -37,10 +37,7 @@ def told(checkpoint):
 
 
 class Worker:
-    """Measures a `rows.Selection` of one checkpoint of a ladder after another, on `cores`, by default all we have.
-
-    `matrices` are in hand at once, by default one per core; `device` as for `nla.scan`.
-    """
+    """Measures a `rows.Selection` of one checkpoint of a ladder after another, `matrices` (or one a core) at once."""
 
     def __init__(self, ladder, selection, device="auto", matrices=None, cores=None):
         self.ladder, self.selection, self.device = ladder, selection, threads.device(device)
@@ -141,7 +138,7 @@ def announce(plan, left):
     pieces = any(c.source.too_large() for c in remote)
     room = max(map(max, sizes)) * (places - 1) if pieces else max(map(sum, sizes)) * places
     total, more = sum(fetched.values()), sum(others.values())
-    room = cache.size(total if cache.keeping() else min(room, total + more))
-    more = f", up to {cache.size(more)} to compare with" if others else ""
-    line = f"{plan.model}: {len(left)} checkpoints to measure, {cache.size(total)} to fetch{more}, up to {room} of disk"
+    room = size(total if cache.keeping() else min(room, total + more))
+    more = f", up to {size(more)} to compare with" if others else ""
+    line = f"{plan.model}: {len(left)} checkpoints to measure, {size(total)} to fetch{more}, up to {room} of disk"
     print(f"{line}; after the first one the bar tells the time", file=sys.stderr)

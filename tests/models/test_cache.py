@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save, save_file
 import nla
 from nla.models import cache, hub_listing, published
 from nla.models.errors import NotThere, Unavailable
+from nla.numerics import quantities
 from nla.running import language
 from tests.helpers.ladders import branches, moving, on_disk, whole
 from tests.helpers.processes import start
@@ -194,7 +195,7 @@ def test_keep_all(long, tmp_path, monkeypatch):
     "count, said", [(0, "0 bytes"), (999, "999 bytes"), (83112, "83.1 kB"), (999_999, "1 MB"), (3672e9, "3,672 GB")]
 )
 def test_sizes_as_people_say_them(count, said):
-    assert cache.size(count) == said
+    assert quantities.size(count) == said
 
 
 @pytest.mark.parametrize("said, count", [("20GB", 20e9), ("1.5 g", 1.5e9), ("250000", 250_000), ("7 kB", 7000)])

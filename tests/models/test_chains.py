@@ -12,7 +12,7 @@ import torch
 import nla
 from nla import models
 from nla.commands import targets
-from nla.models import chains
+from nla.studies import chains
 from tests.helpers.ladders import branches
 from tests.helpers.stages import change
 

@@ -1,0 +1,25 @@
+"""Sizes and times as people write them -> bytes and seconds, and back."""
+
+import re
+
+SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def size_of(text):
+    """Bytes, of a number of them such as 20000000000 or 20GB; None of what is no such number."""
+    match = re.fullmatch(r"(\d+\.?\d*) *([KMGT]?)B?", text.upper())
+    return match and int(float(match[1]) * 1000 ** " KMGT".index(match[2] or " "))
+
+
+def seconds_of(text):
+    """Seconds, of a time such as 600, 90s, 20m, 12h or 2d; None of what is no such time."""
+    match = re.fullmatch(r"(\d+\.?\d*|\.\d+) *([smhd]?)", text.lower())
+    return match and float(match[1]) * SECONDS[match[2]]
+
+
+def size(count):
+    """A number of bytes as people say it."""
+    units = ["bytes", "kB", "MB", "GB"]
+    while count >= 999.5 and units[1:]:
+        count, _ = count / 1000, units.pop(0)
+    return f"{count:,.0f} {units[0]}" if count >= 99.5 else f"{count:.3g} {units[0]}"
