@@ -52,8 +52,8 @@ def write(model, steps="all", folder=None):
             name = fingerprint.name_of(measure)
             said[name] = {"revisions": at, "fingerprint": fingerprint.fingerprint(measure)}
             _write(partial / "tables" / f"{name}.parquet", _short(table, {ladder[0].revision, ladder[-1].revision}))
-        for run, choose in studies.declared("RUNS"):
-            found = {c.revision: table for c in choose(ladder) if (table := runs.made(run, c)) is not None}
+        for run, some in studies.declared("RUNS"):
+            found = {c.revision: table for c in models.choose(ladder, some) if (table := runs.made(run, c)) is not None}
             if found:
                 name = runs.name_of(run)
                 said[name] = {"revisions": list(found), "fingerprint": fingerprint.fingerprint(run)}

@@ -47,13 +47,13 @@ def audit(options):
 
 def scan(options):
     """Measure MODEL with everything in this package, so that the notebooks find every table ready."""
-    from nla import models, studies
+    from nla import studies
     from nla.commands.bundle import every
     from nla.scanning.scan import scan
     from nla.studies import runs
 
-    ladder, declared = models.choose(models.checkpoints(options.model), options.steps), studies.declared("RUNS")
-    how = {"scheduler": options.scheduler or options.workers, "visit": lambda c: runs.visit(c, ladder, declared)}
+    visit = runs.visitor(options.model, options.steps, studies.declared("RUNS"))
+    how = {"scheduler": options.scheduler or options.workers, "visit": visit}
     summary = scan(options.model, every(), options.steps, **how).attrs["summary"]
     print(", ".join(f"{v if isinstance(v, int) else len(v)} {k}" for k, v in summary.items()))
     targets.scanned(options.model, options.steps, whole=not summary["failed"])

@@ -15,7 +15,7 @@ def unknown(what, name, choices):
 class CheckpointError(OSError):
     """This checkpoint cannot be used; the message is one line that says which and why."""
 
-    def __init__(self, message):
+    def __init__(self, message=""):
         super().__init__(" ".join(str(message).splitlines()))
 
 

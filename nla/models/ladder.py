@@ -153,8 +153,8 @@ def neighbours(ladder, checkpoint, which):
 def choose(ladder, steps="all"):
     """The checkpoints of `ladder` that `steps` names, in order.
 
-    "all" of them; "log", about 20 spaced evenly in log(step + 1), first and last included; k, every k-th; an iterable
-    of steps; or a function that picks those it wants of a ladder.
+    "all" of them; "log", about 20 spaced evenly in log(step + 1), first and last included, "log6" about six; k, every
+    k-th; an iterable of steps; or a function that picks those it wants of a ladder.
     """
     if callable(steps):
         return list(steps(ladder))
@@ -162,12 +162,14 @@ def choose(ladder, steps="all"):
         if re.fullmatch(r"\d+(,\d+)*", steps):  # as a command line gives them
             numbers = [int(s) for s in steps.split(",")]
             return choose(ladder, numbers if "," in steps else numbers[0])
-        if steps not in ("all", "log"):
+        match = re.fullmatch(r"all|log(\d*)", steps)
+        if not match:
             raise ValueError(unknown("choice of steps", steps, ["all", "log", "k for every k-th", "steps a,b,c"]))
-        if steps == "all" or len(ladder) <= 20:
+        count = int(match[1] or 20)
+        if steps == "all" or len(ladder) <= count:
             return list(ladder)
         position = np.log1p([c.step for c in ladder])
-        targets = np.linspace(position[0], position[-1], 20)
+        targets = np.linspace(position[0], position[-1], count)
         return [ladder[i] for i in sorted({int(np.abs(position - t).argmin()) for t in targets})]
     if isinstance(steps, (int, np.integer)):
         if steps < 1:

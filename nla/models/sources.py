@@ -108,6 +108,10 @@ class InBundle(_Source):
 
     described = identity
 
+    def weight_files(self, formats=FORMATS):
+        """One that stands for those of which it was made; there is no other format of them."""
+        return [File("the weights", 0, self.content())] if formats == FORMATS else self._weights()
+
     def content(self):
         return self.entry["content"]
 

@@ -1,6 +1,6 @@
 """What one notebook alone needs, in a folder or file of its name: its measures, plots and stored results.
 
-A study's ``COMMON_PASS`` are measures that look at entries, and its ``RUNS``, [(run, choose)], look at the model as it
+A study's ``COMMON_PASS`` are measures that look at entries, and its ``RUNS``, [(run, steps)], look at the model as it
 runs, see `runs`: ``make all`` takes both while the files are there.
 """
 

@@ -34,7 +34,7 @@ def with_start(chain, ladder):
 
 def ends(ladder):
     """The chain of a ladder's first and last checkpoint, stages "start" and "base"; None if it has only one."""
-    if len(ladder) == 1:
+    if len(ladder) == 1 or ladder[0].bundled:
         return None
     return f"start={ladder[0].source.name}>base={ladder[-1].source.name}"
 

@@ -5,11 +5,11 @@ import warnings
 
 import pandas as pd
 
-from nla.figures.spectra import spaced
-from nla.models import CheckpointError, paths
+from nla.models import CheckpointError, checkpoints, choose, paths
 from nla.models.errors import NotThere
 from nla.models.folder import digest
 from nla.models.retries import locked
+from nla.running import evaluation
 from nla.running.evaluation import CannotRun
 from nla.running.texts import texts
 from nla.scanning import fingerprint, store
@@ -43,29 +43,33 @@ def made(run, checkpoint):
         return None
 
 
+def running(checkpoint):
+    """`evaluation.running`, or None and a printed line that says why not."""
+    try:
+        return evaluation.running(checkpoint)
+    except CannotRun as why:
+        print(f"{checkpoint.revision} is not run on text: {why}")
+
+
 def name_of(run):
     """What its table is called in a bundle."""
     return f"run-{fingerprint.name_of(getattr(run, 'func', run))}"
 
 
-def visit(checkpoint, ladder, declared):
-    """Make the tables that are `declared`, [(run, choose)], of a checkpoint that is among ``choose(ladder)``."""
-    for run, choose in declared:
-        if checkpoint in choose(ladder):
-            try:
-                made(run, checkpoint)
-            except CheckpointError as error:
-                warnings.warn(f"{checkpoint.revision} was not run: {error}", stacklevel=2)
+def visitor(model, steps, declared):
+    """What `nla.scan` may call as `visit`: it makes the tables `declared`, [(run, steps)], while the files are there."""
+    ladder = choose(checkpoints(model), steps)
+    runs = [(run, choose(ladder, some)) for run, some in declared]
 
+    def visit(checkpoint):
+        for run, chosen in runs:
+            if checkpoint in chosen:
+                try:
+                    made(run, checkpoint)
+                except CheckpointError as error:
+                    warnings.warn(f"{checkpoint.revision} was not run: {error}", stacklevel=2)
 
-def few(count):
-    """A choice for `nla.models.choose`, or a measure's ``steps``: at most `count`, evenly spaced in log(step + 1)."""
-
-    def choose(ladder):
-        steps = set(spaced([c.step for c in ladder], count))
-        return [c for c in ladder if c.step in steps]
-
-    return choose
+    return visit
 
 
 def _path(run, checkpoint):

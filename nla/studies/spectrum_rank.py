@@ -7,7 +7,6 @@ from nla.matrices import KINDS, Matrix
 from nla.measures import spectrum
 from nla.nulls import bulk_sigma, mp_edges
 from nla.nulls.draws import draw
-from nla.studies.runs import few
 
 
 def expected(matrix, *measures, draws=3):
@@ -43,5 +42,5 @@ def unequal_emptied(matrix):
     return {f"norms_{name}": value for name, value in expected(matrix, emptied).items()}
 
 
-unequal.steps = unequal_emptied.steps = few(6)
+unequal.steps = unequal_emptied.steps = "log6"
 COMMON_PASS = [unequal, unequal_emptied]

@@ -50,7 +50,9 @@ def rows(size):
             with nla.load(str(synthetic.ladder(name, 1))) as weights:
 
                 def whole(weights=weights):
-                    return timing.timed(lambda: scanning_rows.rows(weights, [top], None, None, cores, cores))()
+                    return timing.timed(
+                        lambda: scanning_rows.rows(weights, [top], scanning_rows.Selection(None, None), cores, cores)
+                    )()
 
                 note = "spectra with reading, hashing and looking for NaN; the limit was measured in turn"
                 title = f"all of pythia-{name} | limit"

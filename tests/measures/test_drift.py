@@ -166,8 +166,8 @@ def test_ends_are_factorised_once(ladder, monkeypatch):
     calls, short_side = [], spectra.short_side
     monkeypatch.setattr(spectra, "short_side", lambda gram: calls.append(1) or short_side(gram))
     nla.scan(str(ladder), nla.subspaces, kinds=["key", "value"], layers=[0, 1])
-    # W and its noise at each of the four checkpoints, and both ends: as seen from the others, and from themselves.
-    assert len(calls) == 4 * (2 * 4 + 4)
+    # Of four matrices: W and its noise at each of the four checkpoints, and the ends as seen from them.
+    assert len(calls) == 4 * (2 * 4 + 2)
 
 
 def spoil(ladder, step, value=float("nan")):

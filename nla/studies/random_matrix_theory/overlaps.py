@@ -11,7 +11,6 @@ from nla.measures import random_matrix
 from nla.running.activations import covariances
 from nla.running.evaluation import running
 from nla.running.in_memory import in_memory
-from nla.studies.runs import few
 
 SIGMAS = 3.0  # of the random band
 
@@ -130,4 +129,4 @@ def reads(checkpoint):
 
 
 change.kinds = ("query", "dense_h_to_4h")
-COMMON_PASS, RUNS = [change], [(reads, few(4))]
+COMMON_PASS, RUNS = [change], [(reads, "log4")]
