@@ -57,7 +57,7 @@ def name_of(run):
 
 
 def visitor(model, steps, declared):
-    """What `nla.scan` may call as `visit`: it makes the tables `declared`, [(run, steps)], while the files are there."""
+    """A `visit` for `nla.scan`: it makes the tables `declared`, [(run, steps)], while the files are there."""
     ladder = choose(checkpoints(model), steps)
     runs = [(run, choose(ladder, some)) for run, some in declared]
 

@@ -11,6 +11,7 @@ from functools import partial
 from tests.bench import synthetic, timing
 
 SIZES = {"tiny": ("tiny",), "small": ("70m", "160m"), "full": ("70m", "160m", "410m", "1b")}
+EVERY = scanning_rows.Selection(None, None)
 
 
 def gemms(cores, pool, side=2048):
