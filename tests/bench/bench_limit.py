@@ -11,7 +11,6 @@ from functools import partial
 from tests.bench import synthetic, timing
 
 SIZES = {"tiny": ("tiny",), "small": ("70m", "160m"), "full": ("70m", "160m", "410m", "1b")}
-EVERY = scanning_rows.Selection(None, None)
 
 
 def gemms(cores, pool, side=2048):
@@ -49,6 +48,7 @@ def rows(size):
         work, ways = gemms(cores, pool, 256 if size == "tiny" else 1536)
         for name in SIZES[size]:
             with nla.load(str(synthetic.ladder(name, 1))) as weights:
+                every = scanning_rows.Selection(None, None)
 
                 def whole(weights=weights):
                     return timing.timed(
