@@ -55,7 +55,8 @@ def scan(options):
     visit = runs.visitor(options.model, options.steps, studies.declared("RUNS"))
     how = {"scheduler": options.scheduler or options.workers, "visit": visit}
     summary = scan(options.model, every(), options.steps, **how).attrs["summary"]
-    print(", ".join(f"{v if isinstance(v, int) else len(v)} {k}" for k, v in summary.items()))
+    counts = {k: v if isinstance(v, int) else len(v) for k, v in summary.items() if k != "notes" or v}
+    print(", ".join(f"{count} {what}" for what, count in counts.items()))
     targets.scanned(options.model, options.steps, whole=not summary["failed"])
     return 3 if summary["failed"] else 0
 

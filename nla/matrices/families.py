@@ -63,9 +63,8 @@ def _shared(kinds, part):
     """[(kind, module or `Part`)] of the kinds, with blanks between them, that a part of the table holds."""
     kinds = tuple(kinds.split())
     if len(kinds) > 1 or isinstance(part, dict):
-        given = dict(part) if isinstance(part, dict) else {"module": part}
-        also = {"also": tuple(given.pop("also"))} if "also" in given else {}
-        part = Part(**given, **also, shared=kinds if len(kinds) > 1 else ())
+        given = part if isinstance(part, dict) else {"module": part}
+        part = Part(**given | {"also": tuple(given.get("also", ())), "shared": kinds if len(kinds) > 1 else ()})
     return [(kind, part) for kind in kinds]
 
 

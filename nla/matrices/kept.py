@@ -54,10 +54,8 @@ def of(matrix):
 def write(checkpoint, described, told, matrices):
     """Add to what is kept of a checkpoint; one process at a time does that, and the file is whole or not there."""
     notes = described | {name: told[name] for name in ("identity", "content")}
-    there = read(checkpoint)
-    known = dict(there.matrices) if there else {}
-    for key, new in matrices.items():
-        known[key] = known.get(key, {}) | new
+    known = there.matrices if (there := read(checkpoint)) else {}
+    known |= {key: known.get(key, {}) | new for key, new in matrices.items()}
     tensors, facts = {}, {}
     for (kind, layer), found in known.items():
         curves = [c for c in CURVES if c in found]
@@ -74,8 +72,8 @@ def write(checkpoint, described, told, matrices):
 
 
 def _path(checkpoint):
-    folder = paths.build(paths.slug(paths.absolute(checkpoint.model))) / "spectra"
-    return folder / f"{paths.slug(checkpoint.revision)}.safetensors"
+    model, revision = paths.slug(paths.absolute(checkpoint.model)), paths.slug(checkpoint.revision)
+    return paths.build(model) / "spectra" / f"{revision}.safetensors"
 
 
 def _bundled(checkpoint):

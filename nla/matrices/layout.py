@@ -57,8 +57,7 @@ class Layout:
     @cached_property
     def index(self):
         """[(kind, layer)] of all matrices, embeddings (layer -1) last; embed_out only where it is one of its own."""
-        held = sum(1 for _ in self.tensors)
-        if self.layers > held:
+        if self.layers > (held := sum(1 for _ in self.tensors)):
             raise self._error(f"config.json gives {self.layers} layers where the files hold {held} tensors")
         self._require_known()
         inner = [k for k in KINDS if k in self.family.parts and k not in EMBEDDINGS]
@@ -94,8 +93,8 @@ class Layout:
     @cached_property
     def _prefix(self):
         stem = self.family.layer.split("{")[0]
-        there = (p for p in self.family.prefixes if any(name.startswith(p + stem) for name in self.tensors))
-        return next(there, self.family.prefixes[0])
+        prefixes = self.family.prefixes
+        return next((p for p in prefixes if any(name.startswith(p + stem) for name in self.tensors)), prefixes[0])
 
     def layer_name(self, layer):
         """Name in the model of the module that is this layer."""
@@ -103,8 +102,7 @@ class Layout:
 
     def _name(self, modules, layer, suffixes):
         """The first tensor that is there of those that `modules` and `suffixes` may mean, or else the usual one."""
-        place = self._prefix + (self.family.layer.format(layer) if layer >= 0 else "")
-        places = [place] if layer >= 0 else [place, ""]
+        places = [self._prefix + self.family.layer.format(layer)] if layer >= 0 else [self._prefix, ""]
         names = [p + module + suffix for p in places for module in modules for suffix in suffixes]
         return next((n for n in names if n in self.tensors), names[0])
 

@@ -15,10 +15,7 @@ STATES = ("state_dict", "model_state_dict", "model", "module")  # under which of
 
 
 class Tensors:
-    """A read-only mapping from tensor name to tensor, over all files in a folder; a context manager.
-
-    On opening only headers are read, or pickles with ``weights_only=True``, mapped: nothing in them is executed.
-    """
+    """A read-only mapping from tensor name to tensor, over all files in a folder; only headers are read on opening."""
 
     def __init__(self, folder, name=None):
         self.folder = name or Path(folder)  # as messages call it
@@ -96,7 +93,7 @@ def _open_safetensors(path):
 
 
 def _open_bin(path):
-    options = {"map_location": "cpu", "weights_only": True}
+    options = {"map_location": "cpu", "weights_only": True}  # nothing in them is executed
     try:
         require_fetched(path)
         try:
@@ -110,9 +107,8 @@ def _open_bin(path):
         why = "its pickle is damaged, or holds more than tensors" if "weights_only" in f"{error}" else why
         why = f"it calls for {asks[1]}, which might run code; nothing was run" if asks else why
         raise CheckpointError(f"{path} is not a whole or safe .bin file: {why}") from None
-    for _ in STATES:
-        named = state if isinstance(state, dict) else {}
-        state = next((named[k] for k in STATES if isinstance(named.get(k), dict)), state)
+    for _ in STATES if isinstance(state, dict) else ():
+        state = next((state[k] for k in STATES if isinstance(state.get(k), dict)), state)
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not named tensors")
     named = {name: value for name, value in state.items() if isinstance(name, str) and torch.is_tensor(value)}

@@ -130,9 +130,8 @@ class Weights:
         """What `kept` notes of the checkpoint beside its matrices."""
         if self.kept:
             return self.kept.notes
-        layout = self.layout
-        facts = {name: getattr(layout, name) for name in ("layers", "heads", "index", "unmeasured")}
-        return facts | {"config": vars(layout.config)}
+        facts = {name: getattr(self.layout, name) for name in ("layers", "heads", "index", "unmeasured")}
+        return facts | {"config": vars(self.layout.config)}
 
     def index(self, kinds=None, layers=None):
         """[(kind, layer)] of the matrices of this checkpoint, embeddings last; both arguments restrict it."""

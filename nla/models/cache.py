@@ -62,9 +62,9 @@ def _fetch(source, wanted):
     place, partial, name = source.folder, source.folder.with_suffix(".partial"), source.name
     hub, contact = source.hub, source.hub.contact
     shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed, or it would hold the lock
+    own = partial / uuid4().hex[:8]  # a download that was given up may still write
     if wanted:
         place.mkdir(parents=True, exist_ok=True)
-        own = partial / uuid4().hex[:8]  # a download that was given up may still write
         try:
             for file in wanted:
                 if not _link(source, file):
@@ -94,7 +94,7 @@ def _download(source, file, partial):
         moved = time.time()
 
         def __init__(self, *args, **kwargs):
-            super().__init__(*args, **{**kwargs, "disable": True})
+            super().__init__(*args, **kwargs | {"disable": True})
 
         def update(self, n=1):
             Silent.moved = time.time()

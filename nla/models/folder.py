@@ -111,5 +111,4 @@ def digest(path, like="0" * 64):
     with open(path, "rb") as file:
         if len(like) == 64:
             return hashlib.file_digest(file, "sha256").hexdigest()
-        data = file.read()
-        return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+        return hashlib.sha1(b"blob %d\0" % len(data := file.read()) + data).hexdigest()

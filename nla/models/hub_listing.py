@@ -1,7 +1,4 @@
-"""What there is of a model before anything is fetched: revisions, their files, sizes and hashes, as the Hub lists them.
-
-Answers are kept on this disk, the files of a commit for good and the revisions in case the Hub cannot be reached.
-"""
+"""What there is of a model before anything is fetched, as the Hub lists it: revisions, files, sizes and hashes."""
 
 import json
 import os
@@ -82,8 +79,7 @@ class Hub:
             others = [m for m in found if m["id"].startswith(repo) and m["id"] != repo]
             return {m["id"]: m.get("sha") or self.revisions(m["id"]).get("main") for m in others}
 
-        author, name = repo.split("/")
-        query = f"models?author={author}&search={name}&expand=sha&limit=1000"
+        query = "models?author={}&search={}&expand=sha&limit=1000".format(*repo.split("/"))
         return self._or_last_seen(repo, "siblings", f"the list of repositories like {repo}", query, read)
 
     def _or_last_seen(self, repo, name, what, path, read):
@@ -98,7 +94,7 @@ class Hub:
         return found
 
     def tree(self, source):
-        """The files of a `sources.OnHub`, a tuple of `File`; asked for once per commit."""
+        """The files of a `sources.OnHub`, a tuple of `File`; asked for once per commit, and kept on this disk."""
         saved = source.folder.parent / "trees" / f"{source.commit}.json"
         with suppress(CheckpointError, TypeError):
             return tuple(File(*file) for file in read_json(saved))

@@ -168,9 +168,8 @@ def choose(ladder, steps="all"):
         count = int(match[1] or 20)
         if steps == "all" or len(ladder) <= count:
             return list(ladder)
-        position = np.log1p([c.step for c in ladder])
-        targets = np.linspace(position[0], position[-1], count)
-        return [ladder[i] for i in sorted({int(np.abs(position - t).argmin()) for t in targets})]
+        at = np.log1p([c.step for c in ladder])
+        return [ladder[i] for i in sorted({int(np.abs(at - t).argmin()) for t in np.linspace(at[0], at[-1], count)})]
     if isinstance(steps, (int, np.integer)):
         if steps < 1:
             raise ValueError(f"steps={steps}: every k-th checkpoint needs k of at least 1")

@@ -56,8 +56,7 @@ class Wait:
             raise Waited(f"waited {self.most:g} s for {what}, in vain; {self.setting} sets how long")
         if passed >= self.saying:
             self.saying = 2 * passed
-            line = f"waiting for {what}: {passed:.0f} s, at most {self.most:g} ({self.setting})"
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(f"waiting for {what}: {passed:.0f} s, at most {self.most:g} ({self.setting})", file=sys.stderr)
 
 
 def limit():
@@ -103,13 +102,10 @@ class Contact:
         self.made = self.lost = False
 
     def patiently(self, what, call):
-        """`call()`, again after each of `DELAYS` while it fails in a way that may pass; each way has its own count.
-
-        Raises `NotThere` or `Unavailable`, why `what` could not be had; OSError where this machine is the trouble.
-        """
+        """`call()`, again after each of `DELAYS` while it fails in a way that may pass; then raises `explained`."""
         from huggingface_hub.errors import HTTPError
 
-        troubles = Counter()
+        troubles = Counter()  # of each way
         while True:
             try:
                 result = call()

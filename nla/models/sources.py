@@ -134,11 +134,10 @@ class OnHub(_Source):
 
     def has_weights(self):
         """Also where that cannot be told, so that it is asked for and missed, not passed over."""
-        try:
+        with suppress(CheckpointError):
             self.hub.tree(self)
-        except CheckpointError:
-            return True
-        return super().has_weights()
+            return super().has_weights()
+        return True
 
     def _weights(self, formats=FORMATS):
         """The `File`s that hold the weights, the index of shards first; one format only."""

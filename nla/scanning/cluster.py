@@ -149,9 +149,8 @@ class _Round:
         """Give the workers what they can take; a cluster that adapts must see work, a bell if there are none."""
         self.bell = None if there else self.bell or self.crew.client.submit(int, pure=False)
         busy = [task.worker for task in self.hand.values()]
-        # Two places, if it can fetch one checkpoint while it measures another.
         places = sorted((place, worker) for worker, threads in there.items() for place in range(min(threads, 2)))
-        for worker in [worker for place, worker in places if place >= busy.count(worker)]:
+        for worker in [worker for place, worker in places if place >= busy.count(worker)]:  # the second is to fetch
             for checkpoint in _preferred(self.order, self.left, self.last.get(worker)):
                 lock = FileLock(self.crew.plan.lock(checkpoint), timeout=0)
                 with suppress(Timeout):  # another run has it in hand

@@ -74,6 +74,5 @@ def _here(checkpoint, demo):
 
 
 def leave(name):
-    worker = _workers.pop(name, None)
-    if worker:
+    if worker := _workers.pop(name, None):
         cache.evict(worker.ladder, keep=(worker.ladder[0], worker.ladder[-1]))

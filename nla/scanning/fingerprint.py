@@ -48,8 +48,7 @@ def _digest_sources(names, sha):
         if path not in found:
             found[path] = path.read_bytes()
             names = _imported(found[path]) if path.suffix == ".py" else ()
-            others = (other for name in names for other in _files(name))
-            left += [other for other in others if other.parent != HERE / "models"]
+            left += [other for name in names for other in _files(name) if other.parent != HERE / "models"]
     for path in sorted(found):
         sha.update(found[path])
 
@@ -117,5 +116,4 @@ def _digest(thing, sha, seen):
 
 
 def _names(code):
-    inner = (_names(c) for c in code.co_consts if isinstance(c, CodeType))
-    return set(code.co_names).union(*inner)
+    return set(code.co_names).union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))

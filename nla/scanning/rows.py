@@ -64,9 +64,8 @@ def rows(weights, measures, selection, workers, available, alive=lambda: None, n
             future.add_done_callback(lambda _: alive())
         try:
             return [futures[t].result() for t in tasks]
-        except BaseException:
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
 
 
 def entries(rows):
@@ -85,10 +84,9 @@ def _row(weights, kind, layer, measures, norms):
                 found[measure] = _flat(measure(matrix), measure) if matrix.finite else {}
             except Missed:
                 found[measure] = {}
-            except CheckpointError:
-                raise
             except Exception as error:
-                error.add_note(f"in {fingerprint.name_of(measure)} of {kind}, layer {layer}, {checkpoint.revision}")
+                if not isinstance(error, CheckpointError):
+                    error.add_note(f"in {fingerprint.name_of(measure)} of {kind}, layer {layer}, {checkpoint.revision}")
                 raise
     if norms and matrix.finite and weights.opened:  # to be kept
         matrix.row_norms, matrix.column_norms  # noqa: B018
@@ -117,9 +115,8 @@ def _flat(result, measure):
 
 def join(tables, measures):
     """Tables of several measures, same checkpoint, side by side; matrices in the order of `Weights.index`."""
-    there = [(table, measure) for table, measure in zip(tables, measures, strict=True) if len(table)]
     joined, owner = None, {}
-    for table, measure in there:
+    for table, measure in [pair for pair in zip(tables, measures, strict=True) if len(pair[0])]:
         name = fingerprint.name_of(measure)
         for column in table.columns.difference(KEYS):
             if column in owner:
@@ -129,5 +126,5 @@ def join(tables, measures):
     if joined is None:
         return tables[0]
     place = {"outer": joined.layer < 0, "layer": joined.layer, "kind": joined.kind.map(KINDS.index)}
-    order = pd.DataFrame(place).sort_values(["outer", "layer", "kind"]).index
+    order = pd.DataFrame(place).sort_values(list(place)).index
     return joined.loc[order].reset_index(drop=True)

@@ -52,8 +52,8 @@ class Worker:
         notes, norms = notes or told(checkpoint), checkpoint in choose(self.ladder, "log")
         with self._open(checkpoint, after) as weights:
             found = rows.rows(weights, measures, self.selection, self.matrices, self.cores, alive, norms)
-            described, known = weights.described(), weights.kept.matrices if weights.kept else {}
-            looked = weights.looked_at()
+            described, looked = weights.described(), weights.looked_at()
+            known = weights.kept.matrices if weights.kept else {}
             self.compared_with = (self.compared_with or set()) | looked.keys()
             said = {"notes": sorted(weights.notes), "missed": [why for why in looked.values() if why]}
         said |= {"entries": rows.entries(found)} if not self.selection.suffix() else {}

@@ -42,18 +42,15 @@ def rows(size):
     from nla.numerics import threads
     from nla.scanning import rows as scanning_rows
 
-    cores, found = threads.cores(), []
+    cores, found, every = threads.cores(), [], scanning_rows.Selection(None, None)
     rounds = 1 if size == "tiny" else 3
     with ThreadPoolExecutor(cores) as pool:
         work, ways = gemms(cores, pool, 256 if size == "tiny" else 1536)
         for name in SIZES[size]:
             with nla.load(str(synthetic.ladder(name, 1))) as weights:
-                every = scanning_rows.Selection(None, None)
 
                 def whole(weights=weights):
-                    return timing.timed(
-                        lambda: scanning_rows.rows(weights, [top], scanning_rows.Selection(None, None), cores, cores)
-                    )()
+                    return timing.timed(lambda: scanning_rows.rows(weights, [top], every, cores, cores))()
 
                 note = "spectra with reading, hashing and looking for NaN; the limit was measured in turn"
                 title = f"all of pythia-{name} | limit"
