@@ -16,8 +16,6 @@ from nla.numerics.quantities import size
 from nla.scanning import rows
 from nla.scanning.fingerprint import pure
 
-BEFORE = "previous.previous"
-
 
 class Found(NamedTuple):
     """What measures found in one checkpoint."""
@@ -69,8 +67,9 @@ class Worker:
             room = partial(self._room, checkpoint, after)
             weights = Weights(checkpoint, self.ladder, self.device, self.opened, room)
         yield weights
-        before = next(neighbours(self.ladder, checkpoint, "previous"), None) if BEFORE in self.compared_with else None
-        stay = (self.ladder[0], self.ladder[-1], before)
+        stay = {self.ladder[0], self.ladder[-1]}
+        if "previous.previous" in self.compared_with:
+            stay.add(next(neighbours(self.ladder, checkpoint, "previous"), None))
         for c in [c for c, w in self.opened.items() if c not in stay and isinstance(w, Weights)]:
             del self.opened[c]
         if checkpoint in stay or "previous" in self.compared_with:
