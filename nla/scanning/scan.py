@@ -64,9 +64,8 @@ def scan(
 def compare(models, measures, steps="all", **how):
     """One table of `nla.scan` of each of `models`, a list, told apart by the column ``model``."""
     tables = [scan(model, measures, steps, **how) for model in models]
-    columns = dict.fromkeys(column for table in tables for column in table)
-    parts = [table.dropna(axis=1, how="all") for table in tables]
-    return pd.concat(parts, ignore_index=True).reindex(columns=list(columns))
+    joined = pd.concat([table.dropna(axis=1, how="all") for table in tables], ignore_index=True)
+    return joined.reindex(columns=list(dict.fromkeys(column for table in tables for column in table)))
 
 
 def _measure(plan, tables, failed, device, workers, scheduler, progress, visit):
