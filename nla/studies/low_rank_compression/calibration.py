@@ -29,6 +29,8 @@ def each_sound(ladder, most=2e8):
     processor.
     """
     for checkpoint in ladder:
+        if checkpoint.bundled:
+            raise CannotRun("a bundle has no weights")
         count = parameters(skeleton(language.configuration(checkpoint)))
         if count > most and not torch.cuda.is_available():
             raise CannotRun(f"{count:,} parameters are too many for hundreds of evaluations without a GPU")
