@@ -10,6 +10,7 @@ from nla.running.evaluation import CannotRun
 from nla.studies import runs
 from tests.helpers.ladders import branches
 
+
 class Log:
     """Calls of a run; an object that its fingerprint does not look into."""
 
