@@ -47,14 +47,19 @@ def audit(options):
 
 def scan(options):
     """Measure MODEL with everything in this package, so that the notebooks find every table ready."""
-    from nla import studies
+    from nla import models, studies
     from nla.commands.bundle import every
     from nla.scanning.scan import scan
     from nla.studies import runs
 
-    visit = runs.visitor(options.model, options.steps, studies.declared("RUNS"))
+    measures, declared = every(), studies.declared("RUNS")
+    ladder = models.choose(models.checkpoints(options.model), options.steps)
+    ran = {c.step for _, some in declared for c in models.choose(ladder, some)}
+    line = f"{len(measures)} measures for all notebooks; the model runs at {len(ran)} of {len(ladder)} checkpoints"
+    print(f"{options.model}: {line}; tables and spectra stay in {models.paths.build('')}", file=sys.stderr)
+    visit = runs.visitor(options.model, options.steps, declared)
     how = {"scheduler": options.scheduler or options.workers, "visit": visit}
-    summary = scan(options.model, every(), options.steps, **how).attrs["summary"]
+    summary = scan(options.model, measures, options.steps, **how).attrs["summary"]
     counts = {k: v if isinstance(v, int) else len(v) for k, v in summary.items() if k != "notes" or v}
     print(", ".join(f"{count} {what}" for what, count in counts.items()))
     targets.scanned(options.model, options.steps, whole=not summary["failed"])

@@ -13,7 +13,9 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 
+from nla.models.published import PYTHIA_STEPS
 from tests.bench import costs_table, synthetic
 
 LAYERS, EMBEDDINGS = ("70m", "410m"), ("70m", "410m")
@@ -74,11 +76,15 @@ def gflops():
 
 
 def measured(name, embedding):
-    """{"all", "log": seconds of the measures of all steps and of logarithmic ones, "spectra": of these alone}."""
+    """{"all", "log": seconds of the measures of all steps and of logarithmic ones, "spectra": of these alone}.
+
+    Of what is taken at fewer steps than the 20 logarithmic ones, its share.
+    """
     import nla
-    from nla import measures
+    from nla.commands.bundle import every
 
     alone()
+    ladder = [SimpleNamespace(step=step) for step in PYTHIA_STEPS]
     model = synthetic.ladder(name, 3, 1)
     kinds = ["embed_in"] if embedding else nla.KINDS[:6]
     for step in (2000,) if embedding else (2000, 1000):
@@ -87,10 +93,11 @@ def measured(name, embedding):
             for kind in kinds:
                 matrix = weights.matrix(kind, -1 if embedding else 0)
                 times["spectra"] += used(lambda matrix=matrix: matrix.singular_values)
-                for measure in (getattr(measures, n) for n in measures.__all__):
+                for measure in every():
                     if kind in getattr(measure, "kinds", (kind,)):
-                        steps = getattr(measure, "steps", "all")
-                        times[steps] += used(lambda measure=measure, matrix=matrix: measure(matrix))
+                        count = len(nla.models.choose(ladder, getattr(measure, "steps", "all")))
+                        taken = used(lambda measure=measure, matrix=matrix: measure(matrix))
+                        times["all" if count > 20 else "log"] += taken * min(count / 20, 1)
     times["all"] += times["spectra"]
     return {key: three(value) for key, value in times.items()}
 
