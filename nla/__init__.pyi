@@ -15,6 +15,7 @@ from . import (
     studies as studies,
 )
 from .commands.audit import audit as audit
+from .commands.tables import compare as compare
 from .matrices.families import KINDS as KINDS
 from .matrices.matrix import Matrix as Matrix
 from .matrices.weights import Weights as Weights, load as load
@@ -34,9 +35,9 @@ from .measures.vector_statistics import singular_vector_statistics as singular_v
 from .measures.vectors import folded as folded, vectors as vectors
 from .measures.verdicts import verdicts as verdicts
 from .models.errors import CheckpointError as CheckpointError
-from .models.ladder import Checkpoint as Checkpoint, checkpoints as checkpoints, history as history
-from .nulls.recipes import recipe as recipe
-from .scanning.scan import compare as compare, scan as scan
+from .models.ladder import Checkpoint as Checkpoint, checkpoints as checkpoints
+from .nulls.recipes import history as history, recipe as recipe
+from .scanning.scan import scan as scan
 
 __all__ = [
     "KINDS",

@@ -1,5 +1,6 @@
 """Are the checkpoints of a model what their names say? From hashes of files, before anything is fetched."""
 
+import glob
 import warnings
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import pandas as pd
 from nla import models
 from nla.matrices.layout import Layout
 from nla.matrices.tensors import ShardByShard, Tensors
-from nla.models import CheckpointError, hub_listing, published, sources
+from nla.models import CheckpointError, hub_listing, paths, published, sources
 from nla.models.errors import Unavailable
 from nla.models.folder import FORMATS, read_config
 from nla.scanning import store
@@ -88,7 +89,9 @@ def _entries(model, ladder):
     known = {}
     for c in ladder:
         try:
-            notes = store.notes(models.slug(models.absolute(model)), models.slug(c.revision), c.source.identity())
+            key, folder = models.slug(c.revision), paths.build(models.slug(models.absolute(model))) / "tables"
+            stored = sorted(folder.glob(f"*/{glob.escape(key)}.parquet"))
+            notes = [t.notes for path in stored if (t := store.read(path, c.source.identity(), columns=[]))]
         except CheckpointError:
             continue
         known[c] = next((n["entries"] for n in notes if "entries" in n), None)

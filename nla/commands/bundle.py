@@ -12,6 +12,7 @@ import pandas as pd
 from nla import measures, models, studies
 from nla.matrices import kept
 from nla.models import bundles, paths
+from nla.nulls import recipes
 from nla.scanning import fingerprint
 from nla.scanning.scan import scan
 from nla.studies import runs
@@ -104,8 +105,8 @@ def _describe(folder, model, ladder, tables):
     text = json.dumps(manifest | {"configs": configs, "tables": tables}, indent=0)
     (folder / bundles.MANIFEST).write_text(text, encoding="utf-8")
     (folder / "config.json").write_text(json.dumps(configs[-1], indent=2), encoding="utf-8")
-    if history := models.history(model):
-        (folder / "history.json").write_text(json.dumps(history), encoding="utf-8")
+    if found := recipes.history(model):
+        (folder / "history.json").write_text(json.dumps(found), encoding="utf-8")
 
 
 def _rounded(curve, name):

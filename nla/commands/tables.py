@@ -47,6 +47,13 @@ def write(model, steps="all", folder=None):
     return folder
 
 
+def compare(models, measures, steps="all", **how):
+    """One table of `nla.scan` of each of `models`, a list, told apart by the column ``model``."""
+    tables = [scan(model, measures, steps, **how) for model in models]
+    joined = pd.concat([table.dropna(axis=1, how="all") for table in tables], ignore_index=True)
+    return joined.reindex(columns=list(dict.fromkeys(column for table in tables for column in table)))
+
+
 def dictionary(table, owners):
     """DataFrame: column, measure, meaning, for each column of `table`; `owners` is {column: measure}.
 

@@ -7,8 +7,8 @@ from torch import nn
 
 from nla.low_rank.layers import LowRank, replace as put_low_rank
 from nla.matrices.families import QKV, Part
+from nla.matrices.in_memory import in_memory
 from nla.models.errors import unknown
-from nla.running.in_memory import in_memory
 
 PARTS = {
     "attention": (*QKV, "dense"),

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from nla.matrices.families import EMBEDDINGS, KINDS, Part
+from nla.matrices.in_memory import in_memory
 from nla.models.errors import unknown
-from nla.running.in_memory import in_memory
 
 
 class LowRank(nn.Module):

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from nla.low_rank.layers import LowRank, place, replace
+from nla.matrices.in_memory import in_memory
 from nla.models.errors import CheckpointError
 from nla.models.folder import read_config
-from nla.running.in_memory import in_memory
 
 FILE = "low_rank"  # model.low_rank.safetensors: what does not know of factors finds no weights, rather than wrong ones
 

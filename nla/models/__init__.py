@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submodules=[found.name for found in iter_modules(__path__)],
     submod_attrs={
         "errors": ["CheckpointError", "unknown"],
-        "ladder": ["Checkpoint", "at_step", "checkpoints", "choose", "history", "neighbours"],
+        "ladder": ["Checkpoint", "at_step", "checkpoints", "choose", "neighbours"],
         "paths": ["DEMO", "absolute", "slug"],
     },
 )

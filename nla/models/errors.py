@@ -1,15 +1,6 @@
 """What can be wrong with a checkpoint, or with a name of one: said in one line, never guessed around."""
 
-import difflib
-
-
-def unknown(what, name, choices):
-    """One line that names the nearest of the valid choices."""
-    choices = [str(c) for c in choices]
-    near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
-    shown = choices if len(choices) <= 12 else [*choices[:6], "...", *choices[-3:]]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(shown)}"
-    return f"unknown {what} {str(name)!r}: {hint}"
+from nla.numerics.quantities import unknown  # noqa: F401
 
 
 class CheckpointError(OSError):

@@ -1,7 +1,6 @@
 """MODEL -> its ordered checkpoints: the embedded demo, a folder (a ladder or one checkpoint), or a model on the Hub."""
 
 import filecmp
-import json
 import re
 import warnings
 from contextlib import suppress
@@ -176,11 +175,3 @@ def choose(ladder, steps="all"):
         return ladder[::steps]
     wanted = {id(at_step(ladder, step)) for step in steps}
     return [c for c in ladder if id(c) in wanted]
-
-
-def history(model):
-    """What training left beside a ladder (recipe, losses by step), or None where there is no history.json."""
-    if chains.is_chain(model):  # several trainings, each with its own: see `studies.chains.record`
-        return None
-    path = Path(paths.folder(model) or model) / "history.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

@@ -44,7 +44,7 @@ class _Source:
 
     def content(self):
         """One short hash of the files of the weights: equal for checkpoints that are copies of one another."""
-        return _short("".join(f.digest for f in self.weight_files()))
+        return short("".join(f.digest for f in self.weight_files()))
 
     def to_fetch(self):
         return []
@@ -77,14 +77,14 @@ class InFolder(_Source):
 
     def identity(self):
         stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in self._weights()]
-        return _short(repr(stats) + self.described())
+        return short(repr(stats) + self.described())
 
     def described(self):
         """Also where config.json lies in the folder above."""
         read = [self.folder / index for _, index in FORMATS]
         with suppress(NotThere):
             read.append(self.file("config.json"))
-        return _short(repr([(path.name, digest(path)) for path in read if path.is_file()]))
+        return short(repr([(path.name, digest(path)) for path in read if path.is_file()]))
 
 
 class InBundle(_Source):
@@ -127,10 +127,10 @@ class OnHub(_Source):
     name = property(lambda self: f"{self.repo}@{self.checkpoint.revision}")
 
     def identity(self):
-        return _short(self.content() + self.described())
+        return short(self.content() + self.described())
 
     def described(self):
-        return _short("".join(f.digest for f in self.files() if f.name.endswith(".json")))
+        return short("".join(f.digest for f in self.files() if f.name.endswith(".json")))
 
     def has_weights(self):
         """Also where that cannot be told, so that it is asked for and missed, not passed over."""
@@ -210,5 +210,6 @@ def list_all(checkpoints):
         return {c: error for c, error in zip(remote, pool.map(one, remote), strict=True) if error}
 
 
-def _short(text):
+def short(text):
+    """The beginning of the SHA-256 of a text, 16 characters."""
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -30,6 +30,6 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
             "spectral_norm",
         ],
         "marchenko_pastur": ["bulk_sigma", "mp_cdf", "mp_density", "mp_edges", "mp_spectrum"],
-        "recipes": ["Recipe", "recipe"],
+        "recipes": ["Recipe", "history", "recipe"],
     },
 )

@@ -6,12 +6,14 @@ updates are independent noise. Sources: Biderman et al. 2023 (arXiv:2304.01373) 
 EleutherAI/pythia; Kosson et al. 2024 (arXiv:2305.17212) for the noise curve.
 """
 
+import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from nla.models.ladder import history
+from nla.models import chains, paths
 
 SMALL = ("query", "key", "value", "dense_h_to_4h", "embed_in", "embed_out")
 
@@ -106,6 +108,14 @@ PYTHIA = {
     "2.8b": _pythia(1.6e-4),
     **dict.fromkeys(("6.9b", "12b"), _pythia(1.2e-4, "normal")),
 }
+
+
+def history(model):
+    """What training left beside a ladder (recipe, losses by step), or None where there is no history.json."""
+    if chains.is_chain(model):  # several trainings, each with its own: see `studies.chains.record`
+        return None
+    path = Path(paths.folder(model) or model) / "history.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def recipe(model):

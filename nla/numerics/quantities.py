@@ -1,5 +1,6 @@
 """Sizes and times as people write them -> bytes and seconds, and back."""
 
+import difflib
 import re
 
 SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -23,3 +24,12 @@ def size(count):
     while count >= 999.5 and units[1:]:
         count, _ = count / 1000, units.pop(0)
     return f"{count:,.0f} {units[0]}" if count >= 99.5 else f"{count:.3g} {units[0]}"
+
+
+def unknown(what, name, choices):
+    """One line that names the nearest of the valid choices."""
+    choices = [str(c) for c in choices]
+    near = difflib.get_close_matches(str(name), choices, n=3, cutoff=0.5)
+    shown = choices if len(choices) <= 12 else [*choices[:6], "...", *choices[-3:]]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {', '.join(shown)}"
+    return f"unknown {what} {str(name)!r}: {hint}"

@@ -7,8 +7,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
+from nla.matrices.in_memory import in_memory
 from nla.numerics import threads
-from nla.running.in_memory import in_memory
 
 SAME_INPUT = {"key": "query", "value": "query", "gate": "dense_h_to_4h"}  # reads what the other reads
 

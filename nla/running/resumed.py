@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
+from nla.matrices.in_memory import in_memory
 from nla.running import losses
-from nla.running.in_memory import in_memory
 
 
 class _Reached(Exception):

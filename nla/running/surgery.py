@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from nla.matrices.in_memory import in_memory
 from nla.matrices.weights import Weights
 from nla.running import evaluation
-from nla.running.in_memory import in_memory
 
 PARTS = 10  # into which the singular values of a matrix are sorted, the largest first
 

@@ -1,6 +1,5 @@
 """Measures of the matrices of one open checkpoint -> rows: threads over matrices, one BLAS thread each."""
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -40,14 +39,10 @@ class Selection:
 class Row:
     """One matrix: what identifies it, {measure: its dict of numbers}, and what of it is kept."""
 
+    place: tuple  # (kind, layer)
     matrix: dict
     found: dict
     kept: dict
-
-    @property
-    def place(self):
-        """(kind, layer)."""
-        return self.matrix["kind"], self.matrix["layer"]
 
 
 def rows(weights, measures, selection, workers, available, alive=lambda: None, norms=False):
@@ -68,11 +63,6 @@ def rows(weights, measures, selection, workers, available, alive=lambda: None, n
             pool.shutdown(cancel_futures=True)
 
 
-def entries(rows):
-    """One hash of all entries of the matrices of these rows."""
-    return hashlib.sha256("".join(row.kept["entries"] for row in rows).encode()).hexdigest()[:16]
-
-
 def _row(weights, kind, layer, measures, norms):
     matrix, checkpoint = weights.matrix(kind, layer), weights.checkpoint
     row = {name: getattr(checkpoint, name) for name in ("model", "revision", "step", "stage")}
@@ -90,7 +80,7 @@ def _row(weights, kind, layer, measures, norms):
                 raise
     if norms and matrix.finite and weights.opened:  # to be kept
         matrix.row_norms, matrix.column_norms  # noqa: B018
-    return Row(row, found, kept.of(matrix))
+    return Row((kind, layer), row, found, kept.of(matrix))
 
 
 def table(rows, measure):

@@ -61,13 +61,6 @@ def scan(
     return _whole(plan, tables, failed, progress and plan.counts["done"])
 
 
-def compare(models, measures, steps="all", **how):
-    """One table of `nla.scan` of each of `models`, a list, told apart by the column ``model``."""
-    tables = [scan(model, measures, steps, **how) for model in models]
-    joined = pd.concat([table.dropna(axis=1, how="all") for table in tables], ignore_index=True)
-    return joined.reindex(columns=list(dict.fromkeys(column for table in tables for column in table)))
-
-
 def _measure(plan, tables, failed, device, workers, scheduler, progress, visit):
     """Add what is in neither to `tables` or `failed`; yields mistakes in measures, most likely."""
     left = [c for c in plan.measures if c not in tables and c.revision not in failed]

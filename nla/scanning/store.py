@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 
 from nla.matrices import kept
 from nla.models import bundles
-from nla.models.paths import build
 
 
 class Table(NamedTuple):
@@ -30,12 +29,6 @@ def read(path, identity, columns=None):
     except (OSError, KeyError, TypeError, ValueError, pa.ArrowException):
         return None
     return Table(table.to_pandas(), notes) if notes.get("identity") == identity else None
-
-
-def notes(slug, key, identity):
-    """The notes of the tables of all measures for one checkpoint of this `identity`, a list of dicts."""
-    paths = sorted((build(slug) / "tables").glob(f"*/{glob.escape(key)}.parquet"))
-    return [table.notes for path in paths if (table := read(path, identity, columns=[]))]
 
 
 def write(path, rows, notes):

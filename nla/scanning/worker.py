@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from nla.matrices import kept
 from nla.matrices.weights import Weights
-from nla.models import cache
+from nla.models import cache, sources
 from nla.models.errors import CheckpointError, Unavailable
 from nla.models.ladder import choose, neighbours
 from nla.numerics import threads
@@ -54,7 +54,8 @@ class Worker:
             known = weights.kept.matrices if weights.kept else {}
             self.compared_with = (self.compared_with or set()) | looked.keys()
             said = {"notes": sorted(weights.notes), "missed": [why for why in looked.values() if why]}
-        said |= {"entries": rows.entries(found)} if not self.selection.suffix() else {}
+        if not self.selection.suffix():
+            said["entries"] = sources.short("".join(row.kept["entries"] for row in found))
         new = {row.place: row.kept for row in found if row.kept.keys() - known.get(row.place, {}).keys()}
         tables = [rows.table(found, m) for m in measures]
         return Found(tables, notes | said | {"unmeasured": described["unmeasured"]}, described, new, set(looked))

@@ -12,7 +12,8 @@ import nla
 from nla import low_rank
 from nla.low_rank import factorisation, layers as low_rank_layers, saving
 from nla.low_rank.counts import parameters, skeleton
-from nla.running import in_memory, losses
+from nla.matrices import in_memory
+from nla.running import losses
 from nla.running.activations import Inputs
 from nla.studies import stored
 from nla.studies.low_rank_compression import budgets, calibration, controls, progressive, regression

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 import nla
-from nla.running import activations, in_memory
+from nla.matrices import in_memory
+from nla.running import activations
 from nla.studies.fine_tuning_stages import fine_tuning
 from nla.studies.random_matrix_theory import overlaps
 from tests.helpers.activations import family

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from nla import low_rank
-from nla.running import in_memory, losses, surgery
+from nla.matrices import in_memory
+from nla.running import losses, surgery
 from nla.running.resumed import Resumed
 from nla.studies.low_rank_compression import calibration
 from tests.helpers.families import CONFIGS, build

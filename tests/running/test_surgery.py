@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import nla
-from nla.running import in_memory, language, losses, surgery
+from nla.matrices import in_memory
+from nla.running import language, losses, surgery
 from tests.helpers.activations import FakeBpe, family
 from tests.helpers.families import CONFIGS, build
 

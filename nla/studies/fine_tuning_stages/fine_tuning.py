@@ -7,8 +7,9 @@ import pandas as pd
 import torch
 
 from nla.demo import answers, docstrings
+from nla.matrices import in_memory
 from nla.nulls.recipes import Recipe
-from nla.running import evaluation, in_memory, language, losses, surgery, texts, training
+from nla.running import evaluation, language, losses, surgery, texts, training
 
 SHORT = Recipe(peak=5e-4, steps=12, warmup=2)  # twice over the pairs that are trained on
 BATCH, TRAINED = 16, 96  # pairs

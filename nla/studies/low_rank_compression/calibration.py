@@ -7,9 +7,9 @@ import torch
 from nla import low_rank, nulls
 from nla.low_rank.counts import break_even, parameters, skeleton
 from nla.low_rank.factorisation import compare, without_alignment
+from nla.matrices.in_memory import in_memory
 from nla.running import activations, evaluation, language, texts
 from nla.running.evaluation import CannotRun, tokenizer_for
-from nla.running.in_memory import in_memory
 
 
 def sound(ladder, most=2e8):

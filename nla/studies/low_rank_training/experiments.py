@@ -10,8 +10,8 @@ import pandas as pd
 
 from nla.low_rank.changes import PARTS, Change, apply
 from nla.low_rank.counts import parameters, skeleton
+from nla.matrices.in_memory import in_memory
 from nla.models.published import PYTHIA
-from nla.running.in_memory import in_memory
 
 GEOMETRY = {
     f"pythia-{size}": {

@@ -7,10 +7,10 @@ from scipy.special import betaincinv
 from scipy.stats import norm
 
 from nla.matrices import Matrix
+from nla.matrices.in_memory import in_memory
 from nla.measures import random_matrix
 from nla.running.activations import covariances
 from nla.running.evaluation import running
-from nla.running.in_memory import in_memory
 
 SIGMAS = 3.0  # of the random band
 
