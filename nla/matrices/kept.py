@@ -63,6 +63,8 @@ def write(checkpoint, described, told, matrices):
         tensors |= {f"{kind}.{layer}.{c}": np.ascontiguousarray(found[c], np.float64) for c in curves}
     path = _path(checkpoint)
     path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.stem}.*.partial"):  # by a process that was killed
+        left.unlink(missing_ok=True)
     partial = path.with_name(f".{path.stem}.{os.getpid()}.partial")
     try:
         save_file(tensors, partial, {"nla": json.dumps(notes | {"matrices": facts})})

@@ -54,12 +54,12 @@ class Matrix:
     @once
     def row_norms(self):
         """Euclidean norms of the rows, float64 NumPy array (out,)."""
-        return torch.linalg.vector_norm(self.weight, dim=1, dtype=torch.float64).cpu().numpy()
+        return pairs.lengths(self.weight).cpu().numpy()
 
     @once
     def column_norms(self):
         """Euclidean norms of the columns, float64 NumPy array (in,)."""
-        return torch.linalg.vector_norm(self.weight, dim=0, dtype=torch.float64).cpu().numpy()
+        return pairs.lengths(self.weight.T).cpu().numpy()
 
     @once
     def gram(self):

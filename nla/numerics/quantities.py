@@ -1,4 +1,4 @@
-"""Sizes and times as people write them -> bytes and seconds, and back."""
+"""What people write: sizes and times -> bytes and seconds, and back; a name -> the nearest of the valid ones."""
 
 import difflib
 import re

@@ -66,8 +66,8 @@ def follow(names, readable, folder=None):
 
     Of several names for one step the one that holds weights is taken, of the best if several do, as `readable` marks
     them, 0 for none. If several are as good, in a `folder` that is an error, and of branches the plainest is taken. Of
-    several runs of a stage, ingredients or seeds, the first
-    is followed. A stage that begins below the end of the one before starts anew: its steps are shifted by that end.
+    several runs of a stage, ingredients or seeds, the first is followed. A stage that begins below the end of the one
+    before starts anew: its steps are shifted by that end.
     """
     known = {name: step for name in sorted(names, key=_plain) if (step := parse(name))}
     odd = {name: name.lower() for name in names if name not in known}

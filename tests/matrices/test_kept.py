@@ -108,6 +108,15 @@ def test_a_matrix_with_nan_is_kept_as_such(ladder, opened):
     assert table.finite.sum() == 55
 
 
+def test_what_a_killed_process_left_is_removed(ladder):
+    folder = ladder.parent / "build"
+    nla.scan(str(ladder), nla.norms, kinds=["query"])
+    place = next(folder.glob("*/spectra/step20.safetensors")).parent
+    (place / ".step20.12345.partial").write_bytes(b"half of it")
+    nla.scan(str(ladder), nla.norms, kinds=["key"])
+    assert sorted(p.name for p in place.iterdir() if p.name.startswith(".")) == []
+
+
 @pytest.mark.parametrize("damage", [b"", b"not this", None])
 def test_a_damaged_file_is_as_none(ladder, opened, damage):
     nla.scan(str(ladder), nla.norms)
